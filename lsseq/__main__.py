@@ -1,0 +1,5 @@
+"""`python -m lsseq` is `lsseq`."""
+
+from lsseq.cli import main
+
+main()

@@ -1,0 +1,114 @@
+"""The command line: finds the verbs, runs one, and turns every error into a few lines and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import lsseq
+from lsseq.errors import Interrupted, LsseqError, RequestError, RunError, nearest, render
+
+
+class Verbs(click.Group):
+    """The files of `lsseq/cli/verbs`: a new verb is a new file."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(file.stem for file in (Path(__file__).parent / "verbs").glob("[!_]*.py"))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"lsseq.cli.verbs.{name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        verb = args[0]
+        if not verb.startswith("-") and self.get_command(ctx, verb) is None:
+            known = self.list_commands(ctx)
+            raise RequestError(
+                f"unknown verb `{verb}`", suggestion=nearest(verb, known), hint="the verbs are " + ", ".join(known)
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.command(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Each verb shows an example: lsseq VERB --help. --debug anywhere shows the traceback of an error.",
+)
+@click.version_option(lsseq.__version__, prog_name="lsseq")
+def group() -> None:
+    """Train, measure and look inside recurrent sequence models that share and preserve state.
+
+    \b
+    Example:
+      lsseq train quickstart
+      lsseq eval quickstart --split test
+    """
+
+
+def _fail(error: LsseqError) -> NoReturn:
+    click.echo(render(error), err=True)
+    sys.exit(error.exit_code)
+
+
+def _as_lsseq_error(error: Exception) -> LsseqError | None:
+    """The errors of libraries that mean something to the user."""
+    if isinstance(error, LsseqError):
+        return error
+    if isinstance(error, click.NoSuchOption):
+        near = error.possibilities[0] if error.possibilities else None
+        return RequestError(
+            f"unknown option `{error.option_name}`",
+            suggestion=f"did you mean `{near}`?" if near else None,
+            hint=_help_of(error.ctx),
+        )
+    if isinstance(error, click.UsageError):
+        return RequestError(error.format_message().rstrip("."), hint=_help_of(error.ctx))
+    if isinstance(error, click.ClickException):
+        return RunError(error.format_message())
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return RunError(f"the disk is full{_file_of(error)}", hint="free some room; a run goes on with --resume")
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return RunError(f"no permission{_file_of(error)}: {error.strerror}")
+    return None
+
+
+def _file_of(error: OSError) -> str:
+    return f" ({error.filename})" if error.filename else ""
+
+
+def _help_of(ctx: click.Context | None) -> str | None:
+    return f"`{ctx.command_path} --help` shows what can be given" if ctx else None
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line; never returns."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args or bool(os.environ.get("LSSEQ_DEBUG"))
+    args = [arg for arg in args if arg != "--debug"]
+    # A long command may be stopped by a scheduler: SIGTERM is handled as Ctrl-C is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        outcome = group.main(args, prog_name="lsseq", standalone_mode=False)
+        sys.exit(outcome if isinstance(outcome, int) else 0)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(Interrupted("interrupted"))
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        known = _as_lsseq_error(error)
+        if known is None:
+            known = RunError(f"{type(error).__name__}: {error}", hint="this is a defect of lsseq; --debug shows where")
+        _fail(known)
