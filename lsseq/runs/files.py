@@ -1,0 +1,55 @@
+"""Writing files so that a kill at any moment leaves the old content or the new, never a mixture."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that nobody reads yet and force it to the disk; nothing is left behind where that fails."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with memoryview(content) as rest:
+            written = 0
+            while written < len(rest):
+                written += os.write(handle, rest[written : written + (1 << 26)])
+        os.fsync(handle)
+    except Exception:
+        os.close(handle)
+        remove([path])
+        raise
+    os.close(handle)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put `content` in the place of `path` in one step."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    write_new(new, content)
+    try:
+        os.replace(new, path)  # noqa: PTH105 -- see `remove`
+    except Exception:
+        remove([new])
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk."""
+    if os.name == "nt":  # Windows has no handle for a folder; its file system keeps a journal of names.
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files that are no longer needed; one that is gone or still being read stays as it is."""
+    for path in paths:
+        with suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 -- system calls go through `os` here, so that a test can fail each one

@@ -1,0 +1,177 @@
+"""A run folder: its files, how it is found by name, and the lock that keeps a second training out of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from lsseq.errors import RequestError, nearest
+from lsseq.runs.files import remove, replace
+
+RUNS = Path("runs")
+"""Where runs lie that are given by name: in the working folder."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run. `open` finds one that exists, `claim` makes or takes one to train in."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The fully resolved recipe; its presence is what makes a folder a run."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def checkpoint(self, name: str) -> Path:
+        """The folder of the checkpoint `best` or `last`."""
+        return self.path / "checkpoints" / name
+
+    @classmethod
+    def open(cls, run: str | os.PathLike[str]) -> RunFolder:
+        """The run that a path, or a name under `runs/`, stands for.
+
+        Raises:
+            RequestError: there is none; the message names the runs that exist.
+        """
+        return cls(resolve(run))
+
+    @classmethod
+    @contextmanager
+    def claim(cls, path: Path, *, resume: bool) -> Iterator[RunFolder]:
+        """Make the folder, or take it over to resume, and keep every other training out until the block ends.
+
+        A folder to which nothing was written meanwhile is removed again, so that a request that fails leaves no trace.
+
+        Raises:
+            RequestError: something lies there already and `resume` is not set, or another process trains there.
+        """
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RequestError(f"`{path}` cannot be a run folder: there is a file of that name") from error
+        with _locked(path):
+            if not resume and _contents(path):
+                raise RequestError(
+                    f"the run folder {path} exists already",
+                    hint=f"go on with it by --resume, or choose another: --run {_free_name(path)}",
+                )
+            try:
+                yield cls(path)
+            finally:
+                if not _contents(path):
+                    remove([_lock_file(path)])
+                    for folder in made:
+                        if not any(folder.iterdir()):
+                            folder.rmdir()
+
+    def write_recipe(self, text: str) -> None:
+        replace(self.recipe, text.encode())
+
+    def write_environment(self, values: Mapping[str, Any]) -> None:
+        replace(self.environment, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def resolve(run: str | os.PathLike[str]) -> Path:
+    """The folder of a run given as a path or as its name under `runs/`.
+
+    Raises:
+        RequestError: there is no such run, or the folder is not one.
+    """
+    given = Path(run)
+    for path in (given, RUNS / given):
+        if (path / "recipe.yaml").is_file():
+            return path
+    existing = run_names()
+    hint = "runs here: " + ", ".join(existing) if existing else "there are no runs under runs/; `lsseq train` makes one"
+    for path in (given, RUNS / given):
+        if path.exists():
+            what = "it holds no recipe.yaml" if path.is_dir() else "it is a file"
+            raise RequestError(f"`{path}` is not a run folder: {what}", hint=hint)
+    raise RequestError(f"there is no run `{run}`", suggestion=nearest(str(run), existing), hint=hint)
+
+
+def run_names() -> list[str]:
+    """The runs that lie under `runs/`, in order of their names."""
+    return sorted(str(file.parent.relative_to(RUNS)) for file in RUNS.glob("*/recipe.yaml"))
+
+
+def _lock_file(path: Path) -> Path:
+    return path / ".lock"
+
+
+def _contents(path: Path) -> list[Path]:
+    return [entry for entry in path.iterdir() if entry != _lock_file(path)]
+
+
+def _free_name(path: Path) -> Path:
+    return next(free for n in range(2, 10_000) if not (free := path.with_name(f"{path.name}-{n}")).exists())
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the system's lock on the folder; it is gone when the process ends, however it ends."""
+    with _open_lock(path) as file:
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _open_lock(path: Path) -> IO[str]:
+    lock = _lock_file(path)
+    while True:
+        file = lock.open("a+", encoding="ascii")
+        if not _lock(file):
+            file.seek(0)
+            owner = file.read().strip()
+            file.close()
+            raise RequestError(
+                f"the run folder {path} is in use" + (f" by process {owner}" if owner else ""),
+                hint="wait until that training ends, or choose another folder with --run",
+            )
+        # Another process may have removed the file between our opening and our locking it.
+        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            return file
+        file.close()
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether the lock was free. A file system without locks lets everybody in."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            # A byte far behind the text, since Windows locks are on ranges and keep others from reading them.
+            file.seek(1 << 20)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    return True

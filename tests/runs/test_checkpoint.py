@@ -1,0 +1,245 @@
+"""Checkpoints come back as they were written, survive a kill at any moment, and say what is wrong with them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lsseq.errors import RunError
+from lsseq.runs import checkpoint as module
+from lsseq.runs import files, read_checkpoint, read_values, write_checkpoint
+from lsseq.runs.checkpoint import MANIFEST
+
+
+def tensors(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.randn(5, 3, generator=generator)
+    return {
+        "weights": {"embedding.weight": table, "output.weight": table, "bias": torch.randn(5, generator=generator)},
+        "training": {
+            "rng": torch.randint(0, 255, (16,), dtype=torch.uint8, generator=generator),
+            "step": torch.tensor(7.0),
+            "transposed": torch.randn(4, 3, generator=generator).T,
+            "empty": torch.empty(0, 3),
+            "half": torch.randn(3, generator=generator).bfloat16(),
+        },
+    }
+
+
+def assert_same(read: dict[str, dict[str, torch.Tensor]], written: dict[str, dict[str, torch.Tensor]]) -> None:
+    assert read.keys() == written.keys()
+    for group, named in written.items():
+        assert read[group].keys() == named.keys()
+        for name, tensor in named.items():
+            assert read[group][name].dtype == tensor.dtype
+            assert torch.equal(read[group][name], tensor), name
+
+
+def test_comes_back(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "last", tensors(), {"step": 3})
+    read, values = read_checkpoint(tmp_path / "last", ["weights", "training"])
+    assert_same(read, tensors())
+    assert values == read_values(tmp_path / "last") == {"step": 3}
+
+
+def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
+    table = torch.randn(100, 100)
+    write_checkpoint(tmp_path, {"weights": {"a": table, "b": table}}, {})
+    (file,) = tmp_path.glob("weights-*")
+    assert file.stat().st_size < 1.1 * table.numel() * 4
+    read = read_checkpoint(tmp_path)[0]["weights"]
+    assert read["a"].data_ptr() == read["b"].data_ptr()
+
+
+def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    sums = set()
+    for n in range(8):
+        write_checkpoint(tmp_path / str(n), tensors(), {})
+        (file,) = (tmp_path / str(n)).glob("weights-*")
+        sums.add(hashlib.sha256(file.read_bytes()).hexdigest())
+    assert len(sums) == 1
+
+
+def test_only_the_newest_files_remain(tmp_path: Path) -> None:
+    for step in range(3):
+        write_checkpoint(tmp_path, tensors(step), {"step": step})
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == [MANIFEST, "training", "values", "weights"]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.dictionaries(st.text(), json_values, max_size=4))
+def test_values_come_back_exactly(tmp_path: Path, values: dict[str, Any]) -> None:
+    write_checkpoint(tmp_path, {}, values)
+    assert read_values(tmp_path) == values
+    assert repr(read_values(tmp_path)) == repr(values)  # tells -0.0 from 0.0 and 1 from 1.0
+
+
+def test_values_that_are_not_finite(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, {}, {"best": math.inf, "worst": -math.inf, "lost": math.nan})
+    values = read_values(tmp_path)
+    assert (values["best"], values["worst"]) == (math.inf, -math.inf)
+    assert math.isnan(values["lost"])
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing cleans up after it."""
+
+
+def failing_os(monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException) -> SimpleNamespace:
+    """`os` for lsseq.runs.files whose system call number `at` fails; a write puts half of its bytes on the disk."""
+    calls = SimpleNamespace(count=0)
+
+    def step() -> bool:
+        calls.count += 1
+        return calls.count == at
+
+    class FailingOs:
+        def __getattr__(self, name: str) -> Any:
+            real = getattr(os, name)
+            if name not in ("open", "write", "fsync", "replace", "unlink"):
+                return real
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                if step():
+                    if name == "write":
+                        os.write(args[0], bytes(args[1])[: len(args[1]) // 2])
+                    raise error
+                return real(*args, **kwargs)
+
+            return call
+
+    monkeypatch.setattr(files, "os", FailingOs())
+    return calls
+
+
+def system_calls_of_a_write(tmp_path: Path) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        calls = failing_os(patch, at=-1, error=Killed())
+        write_checkpoint(tmp_path, tensors(1), {"step": 1})
+    return int(calls.count)
+
+
+def test_a_kill_at_any_system_call_leaves_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (reference := tmp_path / "reference").mkdir()
+    write_checkpoint(reference, tensors(0), {"step": 0})
+    total = system_calls_of_a_write(reference)
+    seen = set()
+    for at in range(1, total + 1):
+        folder = tmp_path / f"at-{at}"
+        write_checkpoint(folder, tensors(0), {"step": 0})
+        with pytest.MonkeyPatch.context() as patch:
+            failing_os(patch, at, Killed())
+            with pytest.raises(Killed):
+                write_checkpoint(folder, tensors(1), {"step": 1})
+        read, values = read_checkpoint(folder, ["weights", "training"])
+        assert_same(read, tensors(values["step"]))
+        seen.add(values["step"])
+        write_checkpoint(folder, tensors(2), {"step": 2})
+        assert read_values(folder) == {"step": 2}
+        assert len(list(folder.iterdir())) == 4, "what the kill left behind is removed by the next write"
+    assert total > 15
+    assert seen == {0, 1}
+
+
+def test_a_full_disk_leaves_a_whole_checkpoint_and_no_rubbish(tmp_path: Path) -> None:
+    total = system_calls_of_a_write(tmp_path / "reference")
+    failures = 0
+    for at in range(1, total + 1):
+        folder = tmp_path / f"at-{at}"
+        write_checkpoint(folder, tensors(0), {"step": 0})
+        with pytest.MonkeyPatch.context() as patch, suppress(OSError):
+            failing_os(patch, at, OSError(errno.ENOSPC, "No space left on device"))
+            failures += 1
+            write_checkpoint(folder, tensors(1), {"step": 1})
+            failures -= 1
+        read, values = read_checkpoint(folder, ["weights", "training"])
+        assert_same(read, tensors(values["step"]))
+        # Only a file whose removal is what failed may be left over.
+        assert len(list(folder.iterdir())) <= 5
+    assert failures > 10
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "flip":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("group", "how", "message"),
+    [
+        ("weights", "cut", "bytes instead of"),
+        ("weights", "flip", "its SHA-256 is not the one in checkpoint.json"),
+        ("weights", "remove", "it is missing"),
+        ("values", "flip", "its SHA-256 is not the one in checkpoint.json"),
+        ("checkpoint", "cut", "it is not the JSON object that it should be"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, group: str, how: str, message: str) -> None:
+    for name in ("best", "last"):
+        write_checkpoint(tmp_path / name, tensors(), {"step": 1})
+    (file,) = (tmp_path / "best").glob(f"{group}*")
+    damage(file, how)
+    with pytest.raises(RunError) as caught:
+        read_checkpoint(tmp_path / "best", ["weights"])
+    assert caught.value.message.startswith(f"the checkpoint is damaged: {file}: ")
+    assert message in caught.value.message
+    assert caught.value.hint == "the checkpoint `last` of this run is a separate copy"
+
+
+def test_no_checkpoint_says_which_there_are(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run / "checkpoints" / "last", tensors(), {})
+    with pytest.raises(RunError) as caught:
+        read_checkpoint(run / "checkpoints" / "best")
+    assert caught.value.message == f"the run {run} has no checkpoint `best`"
+    assert caught.value.hint == "it has last: --checkpoint last"
+
+
+def test_newer_format_is_refused(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, tensors(), {})
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(RunError, match="written by a newer lsseq"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(tmp_path, tensors(0), {"step": 0})
+    real = module._verified
+    replaced = []
+
+    def replace_first(folder: Path, entries: Any, group: str) -> bytes:
+        if not replaced:
+            replaced.append(True)
+            write_checkpoint(tmp_path, tensors(1), {"step": 1})
+        return real(folder, entries, group)
+
+    monkeypatch.setattr(module, "_verified", replace_first)
+    read, values = read_checkpoint(tmp_path, ["weights", "training"])
+    assert values == {"step": 1}
+    assert_same(read, tensors(1))
