@@ -7,9 +7,10 @@ A key that several recurrences share stands once; a recurrence that cannot serve
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from lsseq.errors import nearest
 
@@ -23,9 +24,28 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 
 
 class Section(BaseModel):
-    """A mapping in a recipe. Unknown keys are errors, values are not coerced."""
+    """A mapping in a recipe. Unknown keys are errors, values are not coerced, and null stands for the default."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    alternatives: ClassVar[tuple[frozenset[str], ...]] = ()
+    """Groups of keys of which one, given in a recipe, takes the place of the others in the recipes that it extends."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, str) and "kind" in cls.model_fields:
+            return {"kind": value}
+        if isinstance(value, dict):
+            return {key: inner for key, inner in value.items() if inner is not None or key not in cls.model_fields}
+        return value
+
+
+def broken(key: str, message: str, suggestion: str | None = None) -> PydanticCustomError:
+    """What a validator raises when values do not go together: `key` is the one to point at."""
+    return PydanticCustomError("broken_rule", "{message}", {"key": key, "message": message, "suggestion": suggestion})
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -69,10 +89,13 @@ class SentencePiece(Section):
 class Data(Section):
     """Which text, and the units that it is read in."""
 
+    alternatives = (frozenset({"corpus", "text", "dataset"}),)
+
     corpus: str | None = None
     """Name of a corpus that `lsseq data list` shows."""
     text: str | list[str] | TextSplits | None = None
-    """Own text instead of a corpus: a file, a folder, a list of files (cut 90/5/5 in order), or one file a split."""
+    """Own text; it takes the place of a corpus: a file, a folder or a list of files (cut 90/5/5 in order), or one file a
+    split. Relative paths start at the current folder."""
     dataset: HubDataset | None = None
     """A text data set of the Hugging Face library instead of a corpus."""
     unit: Literal["char", "byte", "word", "sentencepiece"] = "char"
@@ -88,7 +111,7 @@ class Data(Section):
     @model_validator(mode="after")
     def _one_source(self) -> Data:
         if self.text is not None and self.dataset is not None:
-            raise ValueError("text and dataset are both given; keep one")
+            raise broken("dataset", "data.text and data.dataset are both given; keep one")
         return self
 
 
@@ -186,19 +209,21 @@ class Model(Section):
     def _known_recurrence(cls, value: str) -> str:
         known = recurrence_names()
         if value not in known:
-            raise ValueError(f"unknown recurrence `{value}`; {nearest(value, known) or 'known: ' + ', '.join(known)}")
+            suggestion = nearest(value, known) or f"known are {', '.join(known)}"
+            raise broken("", f"unknown recurrence `{value}`", suggestion)
         return value
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Model:
         if isinstance(self.hidden, list) and len(self.hidden) != self.layers:
-            raise ValueError(f"hidden lists {len(self.hidden)} sizes for {self.layers} layers")
+            raise broken("hidden", f"model.hidden lists {len(self.hidden)} sizes for {self.layers} layers")
         if self.tied:
             if self.embedding == "one-hot":
-                raise ValueError("tied needs an embedding, and embedding is one-hot")
+                raise broken("tied", "model.tied needs an embedding, and model.embedding is `one-hot`")
             last = self.hidden[-1] if isinstance(self.hidden, list) else self.hidden
             if self.embedding != last:
-                raise ValueError(f"tied needs embedding ({self.embedding}) equal to the last layer's hidden ({last})")
+                message = f"model.tied needs embedding ({self.embedding}) equal to the last layer's hidden ({last})"
+                raise broken("tied", message)
         return self
 
 
@@ -207,6 +232,8 @@ class Model(Section):
 
 class Schedule(Section):
     """How the learning rate changes. A bare name, `schedule: cosine`, stands for `schedule: {kind: cosine}`."""
+
+    alternatives = (frozenset({"milestones", "after"}),)
 
     kind: Literal["constant", "plateau", "step", "cosine"] = "constant"
     """plateau: times `factor` when validation has not improved `patience` times in a row; step: times `factor` at
@@ -274,6 +301,7 @@ class Training(Section):
     accumulate: Count = 1
     """Windows whose gradients are added before a step of the optimiser."""
     epochs: Count | None = None
+    """Passes over the training text."""
     steps: Count | None = None
     """Steps of the optimiser."""
     minutes: Positive | None = None
@@ -293,11 +321,6 @@ class Training(Section):
     """Threads of the CPU; what torch takes where absent."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
 
-    @field_validator("schedule", mode="before")
-    @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
-
     @field_validator("betas", mode="before")
     @classmethod
     def _list_of_two(cls, value: Any) -> Any:
@@ -306,11 +329,11 @@ class Training(Section):
     @model_validator(mode="after")
     def _ends(self) -> Training:
         if self.epochs is None and self.steps is None and self.minutes is None:
-            raise ValueError("nothing ends the training; give epochs, steps or minutes")
+            raise broken("steps", "nothing ends the training; give training.steps, training.epochs or training.minutes")
         if self.schedule.kind == "cosine" and self.epochs is None and self.steps is None:
-            raise ValueError("a cosine schedule needs a budget in steps or epochs")
+            raise broken("schedule", "a cosine schedule needs a budget: training.steps or training.epochs")
         if self.schedule.kind == "step" and (self.schedule.milestones is None) == (self.schedule.after is None):
-            raise ValueError("a step schedule needs either milestones or after")
+            raise broken("schedule", "a step schedule needs either `milestones` or `after`")
         return self
 
 

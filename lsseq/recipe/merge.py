@@ -1,0 +1,56 @@
+"""How the layers of a recipe, a base, the file itself and the command line, become one tree.
+
+Mappings are merged key by key, and everything else is replaced. Three rules serve what people mean:
+
+- A section that names another `kind` than the one below it takes its place whole: a cosine schedule over a plateau schedule
+  keeps none of its keys. A bare name, `schedule: cosine`, stands for `schedule: {kind: cosine}`.
+- Of keys that exclude each other (`Section.alternatives`), one that is given drops those below it: `data.text` over a base's
+  `data.corpus`.
+- `null` takes a value of the layers below away, and the default holds again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lsseq.recipe.document import Node
+from lsseq.recipe.keys import below as section_below
+from lsseq.recipe.schema import Recipe, Section
+
+OWN = ("name", "description", "published", "expected")
+"""Keys that speak of one recipe; another that extends it does not inherit them."""
+
+
+def merge(lower: Node, upper: Node, section: type[Section] | None = Recipe) -> Node:
+    """The tree with `upper` over `lower`; both were made `explicit`."""
+    if not isinstance(lower.value, dict) or not isinstance(upper.value, dict) or _kind_changes(lower, upper):
+        return upper
+    merged = dict(lower.value)
+    for group in section.alternatives if section else ():
+        if any(key in upper.value and upper.value[key].value is not None for key in group):
+            merged = {key: node for key, node in merged.items() if key not in group or key in upper.value}
+    for key, node in upper.value.items():
+        merged[key] = merge(merged[key], node, section_below(section, key)) if key in merged else node
+    return replace(upper, value=merged)
+
+
+def explicit(node: Node, section: type[Section] | None = Recipe) -> Node:
+    """The tree with bare names written out as mappings with a `kind`."""
+    if section is None:
+        return node
+    if isinstance(node.value, str) and "kind" in section.model_fields:
+        return replace(node, value={"kind": Node(node.value, node.place, node.key)})
+    if not isinstance(node.value, dict):
+        return node
+    return replace(node, value={key: explicit(inner, section_below(section, key)) for key, inner in node.value.items()})
+
+
+def inherited(base: Node) -> Node:
+    """What a recipe takes from one that it extends."""
+    assert isinstance(base.value, dict)
+    return replace(base, value={key: node for key, node in base.value.items() if key not in OWN})
+
+
+def _kind_changes(lower: Node, upper: Node) -> bool:
+    before, after = lower.child("kind"), upper.child("kind")
+    return before is not None and after is not None and after.value is not None and before.value != after.value

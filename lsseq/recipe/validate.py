@@ -1,0 +1,133 @@
+"""From the merged tree to a `Recipe`, or to all that is wrong with it in plain English, each at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from lsseq.errors import Place, Problem, RequestError, nearest
+from lsseq.recipe.document import Node, said
+from lsseq.recipe.keys import branches, described, section_in, type_at, unwrapped
+from lsseq.recipe.overrides import COMMAND_LINE
+from lsseq.recipe.schema import Recipe
+
+Path = tuple[str | int, ...]
+
+
+def validated(tree: Node, problems: Sequence[Problem] = ()) -> Recipe:
+    """The recipe that a tree holds.
+
+    Raises: RequestError with `problems`, which were found before, and all that is wrong with the tree.
+    """
+    found = list(problems)
+    try:
+        recipe = Recipe.model_validate(tree.plain())
+    except ValidationError as error:
+        found += _problems(error, tree)
+    if found:
+        raise RequestError.of(sorted(dict.fromkeys(found), key=_order), _hint(found))
+    return recipe
+
+
+def place_of(tree: Node, path: Path) -> Place:
+    """Where the value at a path was set, or the nearest mapping around it."""
+    place = tree.place
+    for step in path:
+        child = tree.child(step)
+        if child is None:
+            break
+        tree, place = child, child.place
+    return place
+
+
+def dotted(path: Path) -> str:
+    """`("published", 0, "value")` as `published[0].value`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def _problems(error: ValidationError, tree: Node) -> list[Problem]:
+    details = error.errors(include_url=False)
+    located = [(_path(detail, tree), detail) for detail in details]
+    paths = {path for path, _ in located}
+    problems: list[Problem] = []
+    for path, detail in located:
+        inside_a_union = len(branches(type_at(path) or Recipe)) > 1
+        if inside_a_union and any(other[: len(path)] == path and len(other) > len(path) for other in paths):
+            continue  # the branch of the union that the value was meant for says more
+        problems.append(_problem(path, detail, tree))
+    return list(dict.fromkeys(problems))
+
+
+def _path(detail: ErrorDetails, tree: Node) -> Path:
+    """The path in the tree: pydantic's location names the branch of a union, too."""
+    path: list[str | int] = []
+    steps = detail["loc"]
+    node: Node | None = tree
+    for at, step in enumerate(steps):
+        child = node.child(step) if node else None
+        if child is not None:
+            node = child
+            path.append(step)
+        elif detail["type"] == "missing" and at == len(steps) - 1:
+            path.append(step)
+    return tuple(path)
+
+
+def _problem(path: Path, detail: ErrorDetails, tree: Node) -> Problem:
+    name = dotted(path)
+    context: dict[str, Any] = detail.get("ctx", {})
+    if detail["type"] == "broken_rule":
+        at = (*path, *([context["key"]] if context["key"] else []))
+        return Problem(context["message"], place_of(tree, at), context["suggestion"])
+    if detail["type"] == "missing":
+        return Problem(f"missing key `{name}`", _key_place(tree, path[:-1]))
+    if detail["type"] == "extra_forbidden":
+        return _unknown(path, tree)
+    expected = described(type_at(path))
+    value = detail["input"] if path else tree.plain()
+    return Problem(f"{name} must be {expected} (got {said(value)})", place_of(tree, path), _meant(path, value))
+
+
+def _unknown(path: Path, tree: Node) -> Problem:
+    around, key = path[:-1], str(path[-1])
+    section = section_in(type_at(around))
+    where = f" in {dotted(around)}" if around else ""
+    known = [*section.model_fields, *(["extends"] if not around else [])] if section else []
+    return Problem(f"unknown key `{key}`{where}", _key_place(tree, path), nearest(key, known))
+
+
+def _meant(path: Path, value: object) -> str | None:
+    """The nearest name where names are expected; a way to write a number as text where text is."""
+    kinds = [unwrapped(branch)[0] for branch in branches(type_at(path))]
+    if isinstance(value, str):
+        return nearest(value, [str(name) for kind in kinds for name in getattr(kind, "__args__", ())])
+    if str in kinds and isinstance(value, (int, float)):
+        return "text that looks like a number stands in quotes"
+    return None
+
+
+def _key_place(tree: Node, path: Path) -> Place:
+    """Where the key of a path stands."""
+    node = tree
+    for step in path:
+        child = node.child(step)
+        if child is None:
+            break
+        node = child
+    return node.key or node.place
+
+
+def _order(problem: Problem) -> tuple[bool, str, int, int]:
+    place = problem.place or Place("")
+    return (place.source == COMMAND_LINE, place.source, place.line or 0, place.column or 0)
+
+
+def _hint(problems: Sequence[Problem]) -> str | None:
+    unknown = [problem.message for problem in problems if problem.message.startswith("unknown key")]
+    if not unknown:
+        return None
+    section = unknown[0].rpartition(" in ")[2] if " in " in unknown[0] else ""
+    return f"`lsseq recipes schema{f' {section}' if section else ''}` lists the keys allowed here"
