@@ -1,0 +1,1 @@
+"""Sequence models: what stands between the tokens and the loss."""

@@ -1,0 +1,122 @@
+"""A recurrent language model: embedding, recurrence, output layer.
+
+Shape letters: T time, B batch, E embedding, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lsseq.model.base import Extras, Output, Score, SequenceModel
+from lsseq.model.loss import IGNORED, each_nll, total_nll
+from lsseq.model.parts import TokenInput, TokenOutput
+from lsseq.model.recurrence import LearnedState, Recurrence
+from lsseq.nn.state import State
+
+if TYPE_CHECKING:
+    from lsseq.data.batches import Batch
+
+
+class LanguageModel(SequenceModel):
+    """p(x_{t+1} | x_1 … x_t) = softmax(W h_t + b), where h is the output of a recurrence over the embedded tokens.
+
+    Args:
+        embedding: tokens to vectors.
+        recurrence: what carries the state.
+        output: the output layer; without a weight of its own it uses the embedding's.
+        input_dropout: applied to the embedded tokens, (T, B, E).
+        output_dropout: applied to the recurrence's output, (T, B, H).
+        initial_state: a learned initial state; zeros where absent.
+        activation: α of the activation regulariser α·mean(h'²), h' being the dropped-out output (AR, Merity et al. 2018).
+        slowness: β of the temporal activation regulariser β·mean((h_{t+1} - h_t)²), h before dropout (TAR).
+    """
+
+    def __init__(
+        self,
+        embedding: TokenInput,
+        recurrence: Recurrence,
+        output: TokenOutput,
+        *,
+        input_dropout: nn.Module,
+        output_dropout: nn.Module,
+        initial_state: LearnedState | None = None,
+        activation: float = 0.0,
+        slowness: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.recurrence = recurrence
+        self.output = output
+        self.input_dropout = input_dropout
+        self.output_dropout = output_dropout
+        self.initial_state = initial_state
+        self.activation = activation
+        self.slowness = slowness
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V."""
+        return self.embedding.vocabulary_size
+
+    @property
+    def output_weight(self) -> Tensor:
+        """(V, H): the output layer's weight, its own or the embedding's."""
+        weight = self.embedding.weight if self.output.weight is None else self.output.weight
+        assert weight is not None
+        return weight
+
+    def features(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State, Extras]:
+        """What the output layer reads, before dropout: (T, B) tokens to (T, B, H), the state after them, and extras."""
+        vectors = self.input_dropout(self.embedding(inputs, self.output.bias.dtype))
+        if state is None and self.initial_state is not None:
+            state = self.initial_state(self.recurrence.zero_state(vectors))
+        features, state, extras = self.recurrence(vectors, state)
+        return features, state, extras
+
+    def project(self, features: Tensor) -> Tensor:
+        """Logits: (…, H) to (…, V)."""
+        return F.linear(features, self.output_weight, self.output.bias)
+
+    def logits(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """(T, B) tokens to the logits of what follows each, (T, B, V), and the state after them."""
+        features, state, _ = self.features(inputs, state)
+        return self.project(self.output_dropout(features)), state
+
+    def nll(self, features: Tensor, batch: Batch) -> Tensor:
+        """(T, B): the negative log-likelihood of each target in nats, 0 where it is masked; for evaluation."""
+        nll = each_nll(features.flatten(0, 1), self.output_weight, self.output.bias, _counted(batch))
+        return nll.view(batch.targets.shape)
+
+    def forward(self, batch: Batch, state: State = None) -> Output:
+        """The loss of a window: mean nll over the targets that count, and the regularisers."""
+        features, state, extras = self.features(batch.inputs, state)
+        dropped = self.output_dropout(features)
+        total = total_nll(dropped.flatten(0, 1), self.output_weight, self.output.bias, _counted(batch))
+        nll = total / batch.tokens
+        loss = nll
+        if self.activation > 0:
+            loss = loss + self.activation * _mean(dropped.float().square(), batch.mask)
+        if self.slowness > 0 and len(features) > 1:
+            both = None if batch.mask is None else batch.mask[1:] & batch.mask[:-1]
+            loss = loss + self.slowness * _mean(features.float().diff(dim=0).square(), both)
+        return Output(loss, nll.detach(), state, extras)
+
+    def score(self, batch: Batch, state: State = None) -> Score:
+        """The negative log-likelihood of every target of a window."""
+        features, state, extras = self.features(batch.inputs, state)
+        return Score(self.nll(self.output_dropout(features), batch), state, extras)
+
+
+def _counted(batch: Batch) -> Tensor:
+    """(T·B,): the targets, `IGNORED` where they are padding."""
+    targets = batch.targets if batch.mask is None else batch.targets.masked_fill(~batch.mask, IGNORED)
+    return targets.flatten()
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of (T, B, H) over the positions that count."""
+    return values.mean() if mask is None else values[mask].mean()

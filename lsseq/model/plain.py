@@ -1,0 +1,55 @@
+"""Recurrences that are a module of `lsseq.nn`, built from a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from itertools import pairwise
+from typing import Any
+
+import lsseq.nn as lnn
+from lsseq.model.recurrence import Layers, Recurrence, Stack
+from lsseq.recipe import schema
+from lsseq.recipe.faults import KeyFault
+
+Make = Callable[..., lnn.LSTM | lnn.GRU | lnn.RNN]
+"""(input_size, hidden_size, num_layers, **options) -> module."""
+
+
+def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
+    """One module of all layers where they have one size, else a stack of modules of one layer each.
+
+    `make` takes I, H, L and the options that all recurrences of `lsseq.nn` share.
+
+    Raises:
+        KeyFault: no back end serves these options.
+    """
+    dropout = {"dropout": model.dropout.hidden, "dropout_mask": model.dropout.mask}
+    options: dict[str, Any] = {
+        "zoneout_hidden": model.zoneout.hidden,
+        "weight_dropout": model.dropout.weight,
+        "norm": model.norm,
+        "backend": model.backend,
+    }
+    try:
+        if isinstance(model.hidden, int):
+            between = dropout if model.layers > 1 else {}
+            return Layers(make(input_size, model.hidden, model.layers, **options, **between))
+        sizes = [input_size, *model.hidden]
+        layers = [Layers(make(below, own, 1, **options)) for below, own in pairwise(sizes)]
+        return Stack(layers, lnn.Dropout(model.dropout.hidden, mask=model.dropout.mask))
+    except ValueError as error:
+        # The schema has checked every single value, so what is left is a back end that cannot serve them together.
+        raise KeyFault("model.backend", str(error)) from error
+
+
+def refuse(model: schema.Model, *keys: str) -> None:
+    """Raise a `KeyFault` for the first of these keys of `model` that is not at its default: the recurrence has no use for it."""
+    default = schema.Model()
+    for key in keys:
+        if _value(model, key) != _value(default, key):
+            raise KeyFault(f"model.{key}", f"the recurrence `{model.recurrence}` has no `{key}`")
+
+
+def _value(model: schema.Model, key: str) -> Any:
+    return reduce(getattr, key.split("."), model)

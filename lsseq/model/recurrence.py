@@ -1,0 +1,92 @@
+"""The part of a model that carries state.
+
+Shape letters: T time, B batch, I input, H output, L layers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+import lsseq.nn as lnn
+from lsseq.model.base import Extras
+from lsseq.nn.state import State, map_state
+
+
+class Recurrence(nn.Module, ABC):
+    """Reads a window of vectors and carries its state to the next one.
+
+    A new recurrence is a file `lsseq/model/recurrences/NAME.py` with a function `build(model: schema.Model, input_size: int)`
+    that returns one of these; recipes then know it as `model.recurrence: NAME`.
+    """
+
+    output_size: int
+    """H."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State, Extras]:
+        """(T, B, I) and a state (None: the initial one) to (T, B, H), the state after it, and what else there is to tell."""
+
+    def zero_state(self, x: Tensor) -> State:
+        """The initial state for an input, needed where it is to be learned; None where the recurrence does not tell."""
+        del x
+        return None
+
+
+class Layers(Recurrence):
+    """A module of `lsseq.nn` as a recurrence; its state is that module's."""
+
+    def __init__(self, rnn: lnn.LSTM | lnn.GRU | lnn.RNN) -> None:
+        super().__init__()
+        self.rnn = rnn
+        self.output_size = rnn.hidden_size
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State, Extras]:
+        output, state = self.rnn(x, state)
+        return output, state, {}
+
+    def zero_state(self, x: Tensor) -> State:
+        zeros = x.new_zeros(self.rnn.num_layers, x.shape[1], self.rnn.hidden_size)
+        return (zeros, zeros) if isinstance(self.rnn, lnn.LSTM) else zeros
+
+
+class Stack(Recurrence):
+    """Recurrences of different sizes one above the other, with dropout between them; its state is the tuple of theirs."""
+
+    def __init__(self, layers: Sequence[Recurrence], dropout: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.dropout = dropout
+        self.output_size = layers[-1].output_size
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State, Extras]:
+        before = [None] * len(self.layers) if state is None else list(state)
+        after: list[State] = []
+        extras: Extras = {}
+        for number, layer in enumerate(self.layers):
+            x, layer_state, told = layer(x if number == 0 else self.dropout(x), before[number])
+            after.append(layer_state)
+            extras |= {f"layers.{number}.{name}": value for name, value in told.items()}
+        return x, tuple(after), extras
+
+    def zero_state(self, x: Tensor) -> State:
+        states = tuple(layer.zero_state(x) for layer in self.layers)
+        return None if any(state is None for state in states) else states
+
+
+class LearnedState(nn.Module):
+    """An initial state that is a parameter, the same for every stream; it starts at zero (Krueger et al. 2017)."""
+
+    def __init__(self, zero: State) -> None:
+        """`zero`: the initial state of one stream, each tensor (…, 1, H)."""
+        super().__init__()
+        values: list[Tensor] = []
+        map_state(lambda tensor: values.append(tensor) or tensor, zero)
+        self.values = nn.ParameterList(values)
+
+    def forward(self, zero: State) -> State:
+        """The state for as many streams as `zero` has."""
+        values = iter(self.values)
+        return map_state(lambda tensor: tensor + next(values), zero)
