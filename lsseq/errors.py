@@ -94,11 +94,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def render(error: LsseqError) -> str:
     """The text of an error as the command line prints it.
 
-        error: unknown key `hiden` in model.zoneout
-          --> recipes/ptb-char/zoneout-lstm.yaml:6
-        6 |   zoneout: {cell: 0.5, hiden: 0.05}
-          |                        ^^^^^ did you mean `hidden`?
-        hint: `lsseq recipes schema model` lists the keys allowed here
+    error: unknown key `hiden` in model.zoneout
+      --> recipes/ptb-char/zoneout-lstm.yaml:6
+    6 |   zoneout: {cell: 0.5, hiden: 0.05}
+      |                        ^^^^^ did you mean `hidden`?
+    hint: `lsseq recipes schema model` lists the keys allowed here
     """
     lines: list[str] = []
     for problem in error.problems:
@@ -118,7 +118,19 @@ def _render_problem(problem: Problem) -> list[str]:
     if place.text is not None and place.column is not None:
         number = "" if place.line is None else str(place.line)
         blank = " " * len(number)
-        lines.append(f"{number} | {place.text.rstrip()}")
-        mark = " " * (place.column - 1) + "^" * max(1, place.width)
+        text, column = _excerpt(place.text.rstrip(), place.column - 1)
+        lines.append(f"{number} | {text}")
+        mark = " " * column + "^" * max(1, min(place.width, len(text) - column))
         lines.append(f"{blank} | {mark}" + (f" {suggestion}" if suggestion else ""))
     return lines
+
+
+def _excerpt(text: str, column: int, width: int = 120) -> tuple[str, int]:
+    """The part of a line about a column, counted from 0, and the column in it; a tab becomes one space, under which a
+    mark stands right, and other characters that would move the cursor are shown as a dot."""
+    text = "".join(symbol if symbol.isprintable() else " " if symbol == "\t" else "·" for symbol in text)
+    if len(text) <= width:
+        return text, column
+    start = max(0, min(column - width // 3, len(text) - width))
+    before, after = "…" if start else "", "…" if start + width < len(text) else ""
+    return f"{before}{text[start : start + width]}{after}", column - start + len(before)

@@ -1,4 +1,4 @@
-"""Recipes: YAML files that say which text, which network and how to train and measure it. Nothing here imports torch."""
+"""Recipes: YAML files that say which text, which network and how it is trained and measured. Never imports torch."""
 
 from lsseq.recipe.dump import dump_recipe
 from lsseq.recipe.faults import KeyFault

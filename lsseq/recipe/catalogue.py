@@ -1,4 +1,4 @@
-"""The recipes that come with lsseq, by name: the path below the recipes folder without .yaml, such as `ptb-char/lstm`."""
+"""The recipes that come with lsseq. A name is the path below the recipes folder without .yaml: `ptb-char/lstm`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Reads YAML into a tree that knows where each key and value stands.
 
-The tree is built from the composed nodes of the parser, so that nothing in a file is ever constructed as an object: a document
-is mappings, lists, text, numbers, true, false and null. Everything that is wrong with a document is a `RequestError` with its
-place.
+The tree is built from the composed nodes of the parser, so that nothing in a file is ever constructed as an object: a
+document is mappings, lists, text, numbers, true, false and null. Everything that is wrong with a document is a
+`RequestError` with its place.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from lsseq.errors import Place, RequestError
 
@@ -28,7 +28,7 @@ MOST_VALUES = 20_000
 DEEPEST = 40
 """Mappings and lists within each other."""
 
-Scalar = Union[str, int, float, bool, None]
+Scalar: TypeAlias = Union[str, int, float, bool, None]  # noqa: UP007
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lsseq.errors import Place, Problem, RequestError
 
 
-class KeyFault(RequestError):
+class KeyFault(RequestError):  # noqa: N818 - what is at fault is a key
     """The value of one key cannot be served, for example an option that a recurrence does not have.
 
     Who builds from a recipe raises it with the dotted key and knows no files; `Loaded.blame` adds the place.

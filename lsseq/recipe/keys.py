@@ -10,12 +10,15 @@ import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import annotated_types
 from pydantic.fields import FieldInfo
 
 from lsseq.recipe.schema import Recipe, Section
+
+Branch: TypeAlias = tuple[Any, list[Any]]
+"""A type and its limits, such as `int` and `[Ge(1)]`."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,7 @@ def hints(section: type[Section]) -> dict[str, Any]:
 
 def section_in(annotation: Any) -> type[Section] | None:
     """The section that a value of this type may be."""
-    for branch in branches(annotation):
-        kind, _ = unwrapped(branch)
+    for kind, _ in branches(annotation):
         if isinstance(kind, type) and issubclass(kind, Section):
             return kind
     return None
@@ -67,36 +69,29 @@ def type_at(path: Sequence[str | int], annotation: Any = Recipe) -> Any | None:
     if not path:
         return annotation
     step, rest = path[0], path[1:]
-    for branch in branches(annotation):
-        kind, _ = unwrapped(branch)
+    for kind, _ in branches(annotation):
         inner: Any = None
         if isinstance(kind, type) and issubclass(kind, Section):
             inner = hints(kind).get(str(step))
-        elif get_origin(kind) in (list, tuple) and isinstance(step, int):
+        elif _origin(kind) in (list, tuple) and isinstance(step, int):
             inner = get_args(kind)[0]
-        elif get_origin(kind) is dict and isinstance(step, str):
+        elif _origin(kind) is dict and isinstance(step, str):
             inner = get_args(kind)[1]
         if inner is not None and (found := type_at(rest, inner)) is not None:
             return found
     return None
 
 
-def branches(annotation: Any) -> list[Any]:
-    """The members of a union without None; the annotation itself where it is no union."""
-    kind, limits = unwrapped(annotation)
-    if get_origin(kind) in (Union, types.UnionType):
-        return [inner for member in get_args(kind) if member is not type(None) for inner in branches(member)]
-    return [Annotated[kind, *limits] if limits else kind]
-
-
-def unwrapped(annotation: Any) -> tuple[Any, list[Any]]:
-    """A type and its limits."""
+def branches(annotation: Any) -> list[Branch]:
+    """The members of a union without None; the one type where there is no union."""
     limits: list[Any] = []
-    while get_origin(annotation) is Annotated:
+    while _origin(annotation) is Annotated:
         annotation, *extra = get_args(annotation)
         for item in extra:
             limits += item.metadata if isinstance(item, FieldInfo) else [item]
-    return annotation, limits
+    if _origin(annotation) in (Union, types.UnionType):
+        return [inner for member in get_args(annotation) if member is not type(None) for inner in branches(member)]
+    return [(annotation, limits)]
 
 
 # ------------------------------------------------------------------------------------------------------ types in words
@@ -106,19 +101,14 @@ def described(annotation: Any) -> str:
     """A type in plain English: "an integer of at least 1, or a list of them"."""
     words: list[str] = []
     members = branches(annotation)
-    for member in members:
-        kind, _ = unwrapped(member)
-        known = [unwrapped(other) for other in members[: len(words)]]
-        if get_origin(kind) is list and unwrapped(get_args(kind)[0]) in known:
-            words.append("a list of them")
-        else:
-            words.append(_one(member))
+    for at, (kind, limits) in enumerate(members):
+        of_those_before = _origin(kind) is list and branches(get_args(kind)[0])[0] in members[:at]
+        words.append("a list of them" if of_those_before else _one(kind, limits))
     return ", or ".join(dict.fromkeys(words))
 
 
-def _one(annotation: Any) -> str:
-    kind, limits = unwrapped(annotation)
-    origin, inner = get_origin(kind), get_args(kind)
+def _one(kind: Any, limits: list[Any]) -> str:
+    origin, inner = _origin(kind), get_args(kind)
     if origin is Literal:
         names = [f"`{name}`" for name in inner]
         return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
@@ -133,12 +123,12 @@ def _one(annotation: Any) -> str:
     if kind is str:
         return "text"
     if isinstance(kind, type) and issubclass(kind, Section) and "kind" in kind.model_fields:
-        return f"a mapping, or its `kind` alone ({_one(hints(kind)['kind'])})"
+        return f"a mapping, or its `kind` alone ({described(hints(kind)['kind'])})"
     return "a mapping"
 
 
 def _many(annotation: Any) -> str:
-    kind, limits = unwrapped(annotation)
+    kind, limits = branches(annotation)[0]
     if kind in (int, float):
         return f"{'integers' if kind is int else 'numbers'}{_range(limits)}"
     return "texts" if kind is str else "mappings"
@@ -175,3 +165,7 @@ def nearest_key(path: str) -> str | None:
     same_end = [key for key in known if key.rpartition(".")[2] == path.rpartition(".")[2]]
     close = difflib.get_close_matches(path, same_end, n=1, cutoff=0.0) or difflib.get_close_matches(path, known, n=1)
     return f"did you mean `{close[0]}`?" if close else None
+
+
+def _origin(annotation: Any) -> Any:
+    return get_origin(annotation)

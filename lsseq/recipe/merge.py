@@ -2,10 +2,10 @@
 
 Mappings are merged key by key, and everything else is replaced. Three rules serve what people mean:
 
-- A section that names another `kind` than the one below it takes its place whole: a cosine schedule over a plateau schedule
-  keeps none of its keys. A bare name, `schedule: cosine`, stands for `schedule: {kind: cosine}`.
-- Of keys that exclude each other (`Section.alternatives`), one that is given drops those below it: `data.text` over a base's
-  `data.corpus`.
+- A section that names another `kind` than the one below it takes its place whole: a cosine schedule over a plateau
+  schedule keeps none of its keys. A bare name, `schedule: cosine`, stands for `schedule: {kind: cosine}`.
+- Of keys that exclude each other (`Section.alternatives`), one that is given drops those below it: `data.text` over a
+  base's `data.corpus`.
 - `null` takes a value of the layers below away, and the default holds again.
 """
 

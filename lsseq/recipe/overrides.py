@@ -16,8 +16,8 @@ COMMAND_LINE = "command line"
 def read_overrides(overrides: Sequence[str]) -> tuple[Node, list[Problem]]:
     """The layer, and what is wrong with the overrides that are not in it.
 
-    A value is YAML, such as `1e-3`, `[3, 4]` or `{cell: 0.5}`; nothing after the sign is null. The order counts only where
-    one key is given twice: the last holds.
+    A value is YAML, such as `1e-3`, `[3, 4]` or `{cell: 0.5}`; nothing after the sign is null. The order counts only
+    where one key is given twice: the last holds.
     """
     layer = Node({}, Place(COMMAND_LINE))
     problems: list[Problem] = []

@@ -1,7 +1,8 @@
 """The recipe: every key that a recipe file may hold, its type, its default and what it means.
 
-The text under a field becomes the help of `lsseq recipes schema` and the JSON schema for editors. Nothing here imports torch.
-A key that several recurrences share stands once; a recurrence that cannot serve a key refuses it when the model is built.
+The text under a field becomes the help of `lsseq recipes schema` and the JSON schema for editors. Nothing here imports
+torch. A key that several recurrences share stands once; a recurrence that cannot serve a key refuses it when the model
+is built.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ class Data(Section):
     corpus: str | None = None
     """Name of a corpus that `lsseq data list` shows."""
     text: str | list[str] | TextSplits | None = None
-    """Own text; it takes the place of a corpus: a file, a folder or a list of files (cut 90/5/5 in order), or one file a
-    split. Relative paths start at the current folder."""
+    """Own text, which takes the place of a corpus: a file, a folder or a list of files (cut 90/5/5 in order), or one
+    file a split. Relative paths start at the current folder."""
     dataset: HubDataset | None = None
     """A text data set of the Hugging Face library instead of a corpus."""
     unit: Literal["char", "byte", "word", "sentencepiece"] = "char"
@@ -143,7 +144,7 @@ class Dropout(Section):
     weight: DropRate = 0.0
     """Hidden-to-hidden weights, one mask a window (weight drop, Merity et al. 2018)."""
     mask: Literal["sequence", "step"] = "sequence"
-    """Masks of input, hidden and output: one for all steps of a window (locked, variational), or a new one each step."""
+    """Masks of input, hidden and output: one for all steps of a window (locked, variational), or a new one a step."""
 
 
 class Initialisation(Section):
@@ -152,7 +153,7 @@ class Initialisation(Section):
     weights: Literal["torch", "uniform", "orthogonal", "glorot"] = "torch"
     """Weights of the recurrence: as `torch.nn` does, uniform in ±range, orthogonal a gate, or Glorot uniform a gate."""
     range: Positive | None = None
-    """Half width of the uniform initialisation of all weights; the embedding and output layer use it where it is given."""
+    """Half width of the uniform initialisation of all weights; embedding and output layer use it where it is given."""
     forget_bias: float | None = None
     """Value of the effective bias of the LSTM's forget gate."""
 
@@ -256,8 +257,8 @@ class Averaging(Section):
     """Evaluate and keep an average of the weights instead of the weights."""
 
     kind: Literal["none", "asgd", "nt-asgd", "ema"] = "none"
-    """asgd: plain mean from epoch `start` on; nt-asgd: plain mean from the first evaluation on that is not better than the
-    best of all but the last `patience` (Merity et al. 2018); ema: exponential moving average."""
+    """asgd: plain mean from epoch `start` on; nt-asgd: plain mean from the first evaluation on that is not better than
+    the best of all but the last `patience` (Merity et al. 2018); ema: exponential moving average."""
     start: Annotated[int, Field(ge=0)] = 0
     """asgd: the epochs that are left out."""
     patience: Annotated[int, Field(ge=0)] = 5
@@ -288,7 +289,8 @@ class Training(Section):
     clip: Positive | None = None
     """Limit of `clip_by`; none where absent."""
     clip_by: Literal["norm", "value", "update"] = "norm"
-    """Norm of the whole gradient, each element of it, or the norm of the step the optimiser makes (Krueger et al. 2017)."""
+    """norm: of the whole gradient; value: of each element of it; update: norm of the step that the optimiser makes
+    (Krueger et al. 2017)."""
     batch: Count = 64
     """Streams (or pieces) read side by side."""
     bptt: Count = 100
@@ -296,8 +298,8 @@ class Training(Section):
     random_bptt: bool = False
     """Window lengths vary about `bptt` and the learning rate with them (Merity et al. 2018)."""
     windows: Literal["stream", "pieces"] = "stream"
-    """stream: windows follow each other and the state is carried; pieces: the text is cut at a random offset each epoch, the
-    pieces are shuffled, and each begins from the initial state."""
+    """stream: windows follow each other and the state is carried; pieces: the text is cut from a random offset on in each
+    epoch, the pieces are shuffled, and each begins from the initial state."""
     accumulate: Count = 1
     """Windows whose gradients are added before a step of the optimiser."""
     epochs: Count | None = None

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from lsseq.errors import Place, Problem, RequestError, nearest
 from lsseq.recipe.document import Node, said
-from lsseq.recipe.keys import branches, described, section_in, type_at, unwrapped
+from lsseq.recipe.keys import branches, described, section_in, type_at
 from lsseq.recipe.overrides import COMMAND_LINE
 from lsseq.recipe.schema import Recipe
 
@@ -101,7 +101,7 @@ def _unknown(path: Path, tree: Node) -> Problem:
 
 def _meant(path: Path, value: object) -> str | None:
     """The nearest name where names are expected; a way to write a number as text where text is."""
-    kinds = [unwrapped(branch)[0] for branch in branches(type_at(path))]
+    kinds = [kind for kind, _ in branches(type_at(path))]
     if isinstance(value, str):
         return nearest(value, [str(name) for kind in kinds for name in getattr(kind, "__args__", ())])
     if str in kinds and isinstance(value, (int, float)):
