@@ -1,0 +1,155 @@
+"""From the `data` section of a recipe to tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsseq.data.files import text_sum, whole_folder
+from lsseq.data.sources import Found, find_texts, spooled
+from lsseq.data.tokens import Written, read_tokens, write_tokens
+from lsseq.data.vocabulary import Vocabulary, load_vocabulary
+from lsseq.data.vocabulary.building import build_vocabulary, settings
+from lsseq.errors import LsseqError
+from lsseq.recipe.faults import KeyFault
+from lsseq.recipe.schema import Data
+from lsseq.resources import data_folder
+
+VERSION = 1
+"""Of the folder that holds the tokens of a text: another version encodes anew."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a text."""
+
+    tokens: np.ndarray[Any, np.dtype[Any]]
+    """1-D, mapped into memory read-only; uint8, uint16 or int32."""
+    characters: int | None
+    """Unicode code points of the text as the corpus gives it; None where the text is not UTF-8."""
+    bytes: int
+    """Bytes of the text as the corpus gives it."""
+
+
+@dataclass(frozen=True)
+class TextData:
+    """A text in tokens, and the vocabulary that numbers them."""
+
+    vocabulary: Vocabulary
+    splits: dict[str, Split]
+    """`train`, `valid`, and `test` where there is one."""
+    fingerprint: str
+    """Sum of the vocabulary and of all tokens: equal fingerprints mean equal data."""
+    source: str
+    """What the text is, for people."""
+
+    @classmethod
+    def from_iterables(
+        cls,
+        splits: Mapping[str, Iterable[str]],
+        data: Data,
+        *,
+        separator: str = "\n",
+        vocabulary: Vocabulary | None = None,
+    ) -> TextData:
+        """Tokens of texts given as strings, such as the rows of a torchtext data set.
+
+        Args:
+            splits: strings for `train` and `valid`, perhaps `test`; read once each.
+            data: `unit` and what shapes the vocabulary; its sources are not read.
+            separator: what is put after each string.
+            vocabulary: used instead of one built from the training split.
+
+        Raises:
+            RequestError: as `open_text`.
+        """
+        with spooled(splits, separator) as texts:
+            return _open(Found("an iterable of strings", texts, "data"), data, vocabulary)
+
+
+def open_text(data: Data, vocabulary: Vocabulary | None = None) -> TextData:
+    """The tokens of the text that a recipe names.
+
+    The corpus `python-docs` is prepared where it is not yet; other corpora must have been (`lsseq data prepare`). The
+    vocabulary is built from the training split alone. Tokens are kept under `$LSSEQ_DATA/tokens`, in a folder named
+    by a sum over the bytes of the text and the settings of the vocabulary, so that changed text or settings never
+    meet old tokens.
+
+    Args:
+        data: the `data` section.
+        vocabulary: used instead of the one that `data` describes, for example a run's own.
+
+    Raises:
+        KeyFault: an unknown or unprepared corpus, a missing file, a text too short.
+        RequestError: with file, line and column, for a byte that is not UTF-8 or a symbol unseen in training.
+    """
+    with find_texts(data) as found:
+        return _open(found, data, vocabulary)
+
+
+def _open(found: Found, data: Data, vocabulary: Vocabulary | None) -> TextData:
+    key = {
+        "version": VERSION,
+        "texts": {split: text_sum(text) for split, text in found.texts.items()},
+        "vocabulary": settings(data) if vocabulary is None else {"given": _sum_of(vocabulary)},
+    }
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    folder = data_folder() / "tokens" / name
+    opened = _read(folder, found.source)
+    if opened is None:
+        with whole_folder(folder, replace=folder.exists()) as unfinished:
+            _write(unfinished, found, data, vocabulary)
+        opened = _read(folder, found.source)
+        if opened is None:
+            raise AssertionError(f"{folder} cannot be read back")
+    _note_size(opened.vocabulary, data)
+    return opened
+
+
+def _write(folder: Path, found: Found, data: Data, vocabulary: Vocabulary | None) -> None:
+    if vocabulary is None:
+        vocabulary = build_vocabulary(data, found.texts["train"])
+    written = {split: write_tokens(text, vocabulary, folder / f"{split}.npy") for split, text in found.texts.items()}
+    for split, facts in written.items():
+        if facts.tokens == 0:
+            raise KeyFault(found.key, f"the {split} split of {found.source} is empty", hint="give more text")
+    vocabulary.save(folder)
+    fingerprint = hashlib.sha256(
+        json.dumps([_sum_of(vocabulary), {split: facts.sha256 for split, facts in written.items()}]).encode()
+    ).hexdigest()
+    facts_of = {split: asdict(facts) for split, facts in written.items()}
+    (folder / "tokens.json").write_text(json.dumps({"fingerprint": fingerprint, "splits": facts_of}, indent=1))
+
+
+def _read(folder: Path, source: str) -> TextData | None:
+    """What a folder of tokens holds; None where it is missing or was damaged from outside."""
+    try:
+        facts = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
+        splits = {}
+        for name, values in facts["splits"].items():
+            written = Written(**values)
+            tokens = read_tokens(folder / f"{name}.npy")
+            if tokens.shape != (written.tokens,):
+                return None
+            splits[name] = Split(tokens, written.characters, written.bytes)
+        return TextData(load_vocabulary(folder), splits, facts["fingerprint"], source)
+    except (OSError, ValueError, KeyError, TypeError, LsseqError):
+        return None
+
+
+def _sum_of(vocabulary: Vocabulary) -> str:
+    return hashlib.sha256(json.dumps([vocabulary.unit, vocabulary.contents()]).encode()).hexdigest()
+
+
+def _note_size(vocabulary: Vocabulary, data: Data) -> None:
+    """A recipe may state how many characters its corpus has, so that it can be checked without the corpus."""
+    stated, actual = data.vocabulary_size, len(vocabulary)
+    if vocabulary.unit in ("char", "byte") and stated not in (None, actual):
+        print(f"note: data.vocabulary_size is {stated}, and the text has {actual} symbols", file=sys.stderr)

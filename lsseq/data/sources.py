@@ -1,0 +1,63 @@
+"""Where the text of a recipe comes from."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsseq.data.local import local_texts
+from lsseq.data.text import Text
+from lsseq.recipe.faults import KeyFault
+from lsseq.recipe.schema import Data, TextSplits
+
+
+@dataclass(frozen=True)
+class Found:
+    """The texts of a recipe."""
+
+    source: str
+    """What they are, for people."""
+    texts: dict[str, Text]
+    """`train`, `valid`, and `test` where there is one."""
+    key: str
+    """The key of the recipe that names them."""
+
+
+@contextlib.contextmanager
+def find_texts(data: Data) -> Iterator[Found]:
+    """The texts that the `data` section names; files made for them are gone after the block.
+
+    Raises:
+        KeyFault: they cannot be found.
+    """
+    if data.text is not None:
+        yield Found(_named(data.text), local_texts(data.text), "data.text")
+    else:
+        raise KeyFault(
+            "data.corpus",
+            "no text is named",
+            hint="give data.corpus (`lsseq data list` shows them), data.text (own files) or data.dataset",
+        )
+
+
+@contextlib.contextmanager
+def spooled(splits: Mapping[str, Iterable[str]], separator: str) -> Iterator[dict[str, Text]]:
+    """Strings as text files, each string followed by the separator; the files are gone after the block."""
+    with tempfile.TemporaryDirectory(prefix="lsseq-") as folder:
+        texts = {}
+        for split, rows in splits.items():
+            path = Path(folder) / f"{split}.txt"
+            with path.open("wb") as file:
+                for row in rows:
+                    file.write((row + separator).encode())
+            texts[split] = Text.of(path)
+        yield texts
+
+
+def _named(text: str | list[str] | TextSplits) -> str:
+    if isinstance(text, TextSplits):
+        return ", ".join(path for path in (text.train, text.valid, text.test) if path is not None)
+    return text if isinstance(text, str) else ", ".join(text)
