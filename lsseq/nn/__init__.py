@@ -1,0 +1,18 @@
+"""Recurrent layers that share and preserve state, used as those of `torch.nn` are; this package can be used alone.
+
+import torch
+import lsseq.nn as lnn
+
+lstm = lnn.LSTM(32, 64, num_layers=2, zoneout_cell=0.5, zoneout_hidden=0.05)
+x = torch.randn(100, 8, 32)  # (T, B, I)
+output, (h, c) = lstm(x)     # (T, B, H), states (layers, B, H)
+print(lstm.explain())        # the back end that is taken, and why
+"""
+
+from lsseq.nn import init, random, state
+from lsseq.nn.dropout import Dropout, EmbeddingDropout
+from lsseq.nn.gru import GRU
+from lsseq.nn.lstm import LSTM
+from lsseq.nn.rnn import RNN
+
+__all__ = ["GRU", "LSTM", "RNN", "Dropout", "EmbeddingDropout", "init", "random", "state"]

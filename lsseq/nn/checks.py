@@ -1,0 +1,20 @@
+"""Checks of arguments that several modules take."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+MaskOver = Literal["step", "sequence"]
+"""How long a dropout mask lives: one step, or all steps of a call."""
+
+
+def check_rate(name: str, rate: object) -> None:
+    """Raises ValueError unless `rate` is a number in [0, 1]."""
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0.0 <= rate <= 1.0:
+        raise ValueError(f"{name} should be a number in range [0, 1], got {rate!r}")
+
+
+def check_member(name: str, value: object, known: tuple[object, ...]) -> None:
+    """Raises ValueError unless `value` is one of `known`."""
+    if value not in known:
+        raise ValueError(f"{name} should be one of {', '.join(map(repr, known))}, got {value!r}")

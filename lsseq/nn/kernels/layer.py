@@ -1,0 +1,59 @@
+"""What a kernel is given: one layer of one forward call. Every back end of a recurrence has the signature `Kernel`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lsseq.nn.random import Draws
+
+States = tuple[Tensor, ...]
+"""The recurrent state, the output first: (h, c) of an LSTM, (h,) of a GRU or RNN; each (B, H)."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one layer, G gates; the row blocks are in the order of `torch.nn`."""
+
+    input: Tensor  # (G·H, I)
+    hidden: Tensor  # (G·H, H)
+    input_bias: Tensor | None  # (G·H,)
+    hidden_bias: Tensor | None  # (G·H,)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The sum of both biases, which is all that matters unless one of them is gated by itself."""
+        if self.input_bias is None or self.hidden_bias is None:
+            return None
+        return self.input_bias + self.hidden_bias
+
+
+@dataclass(frozen=True)
+class Gains:
+    """The learned scales of layer normalisation."""
+
+    input: Tensor  # (G·H,)
+    hidden: Tensor  # (G·H,)
+    cell: Tensor | None = None  # (H,), LSTM
+    cell_bias: Tensor | None = None  # (H,), LSTM with biases
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of one call: what computes a sequence of outputs from inputs and a state."""
+
+    weights: Weights
+    draws: Draws | None
+    """Where the masks come from; None in evaluation, where rates take the place of masks."""
+    gains: Gains | None = None
+    zoneout_cell: float = 0.0
+    zoneout_hidden: float = 0.0
+    recurrent_dropout: float = 0.0
+    variant: str = ""
+    """`after` or `before` (reset of the GRU); `tanh` or `relu` (RNN)."""
+
+
+Kernel = Callable[[Tensor, States, Layer], tuple[Tensor, States]]
+"""(input (T, B, I), initial states, layer) -> (output (T, B, H), last states)."""

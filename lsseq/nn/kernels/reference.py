@@ -1,0 +1,38 @@
+"""The reference back end: a loop over the steps in plain PyTorch operations, which defines what every other one
+computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lsseq.nn.kernels.layer import Kernel, Layer, States
+
+
+class Cell(Protocol):
+    """One step of a recurrence, made for one layer and one input (T, B, I)."""
+
+    inputs: Tensor
+    """What the step takes from the input, (T, B, G·H)."""
+
+    @property
+    def step(self) -> Callable[[Tensor, States, int], States]:
+        """(inputs of the step (B, G·H), states, t) -> states; the first state is the output."""
+
+
+def loop(cell: Callable[[Layer, Tensor], Cell]) -> Kernel:
+    """The kernel that repeats a cell's step."""
+
+    def run(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
+        this = cell(layer, x)
+        outputs = []
+        # unbind, because the backward pass of indexing costs O(T) at every step.
+        for t, x_t in enumerate(this.inputs.unbind(0)):
+            states = this.step(x_t, states, t)
+            outputs.append(states[0])
+        return torch.stack(outputs), states
+
+    return run

@@ -1,0 +1,1 @@
+"""Parts that compose with any cell: state preservation, normalisation, dropout."""

@@ -1,0 +1,168 @@
+"""Every random mask of `lsseq.nn`, as a pure function of integers.
+
+A mask says for each unit whether an event of some rate happens (a unit keeps its old value, a weight is dropped).
+Whether it happens depends on (key, layer, kind, step, row, unit) and on nothing else, so that a mask is the same on
+every device, for every number of threads, in one call or several, in the forward pass or redrawn in the backward
+pass, in Python or in C.
+
+- key: an integer of 63 bits, drawn once a forward call from PyTorch's default generator by `draw_key`.
+  `torch.manual_seed` and a restored generator state therefore govern every mask.
+- layer: which recurrent layer asks (its index in h_n), 0 elsewhere. kind: what for, see `Kind`.
+- step: index of the time step within the call. row: index of the example in the *whole* batch; a process that holds
+  rows n, n+1, … of it says so with `first_row(n)`. unit: index of the feature.
+
+The function, all words being unsigned 32-bit integers that wrap around:
+
+    mix(x):    x ^= x >> 16;  x *= 0x7FEB352D;  x ^= x >> 15;  x *= 0x846CA68B;  x ^= x >> 16;  return x
+    chain(s):  for word in (key & 0xFFFFFFFF, key >> 32, layer, kind, step, row):  s = mix((s ^ word) + 0x9E3779B9)
+    a, b = chain(0x243F6A88), chain(0x85A308D3)                        # once a row and step
+    x = a ^ (unit * 0x9E3779B9)                                        # for every unit
+    x ^= x >> 16;  x *= 0x7FEB352D;  x ^= b;  x ^= x >> 15;  x *= 0x846CA68B
+    event = signed(x) < round(rate * 2**32) - 2**31                    # signed: the same bits as an int32
+
+`mix` is a bijection with good avalanche (constants of C. Wellons' lowbias32). Two words key each row, so that no two
+rows of a training share a stream. Rate 0 gives no event and rate 1 nothing but events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class Kind(IntEnum):
+    """What a mask is for. The numbers are part of the function: never change one, only add."""
+
+    ZONEOUT_CELL = 0
+    ZONEOUT_HIDDEN = 1
+    RECURRENT_DROPOUT = 2
+    WEIGHT_DROPOUT = 3
+    LAYER_DROPOUT = 4
+    DROPOUT = 5
+    EMBEDDING_DROPOUT = 6
+
+
+_BLOCK = 1 << 16
+"""Elements that are hashed at once: the temporaries then stay in the processor's cache."""
+_GOLDEN = 0x9E3779B9
+_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
+
+_first_row: ContextVar[int] = ContextVar("lsseq_first_row", default=0)
+
+
+def draw_key() -> int:
+    """A new key of 63 bits from PyTorch's default CPU generator."""
+    return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu"))
+
+
+@contextmanager
+def first_row(row: int) -> Iterator[None]:
+    """Says that row 0 of every batch in this context is row `row` of the whole batch (data-parallel shards)."""
+    token = _first_row.set(row)
+    try:
+        yield
+    finally:
+        _first_row.reset(token)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The masks of one layer in one call; a kernel that draws for itself takes the three integers from here."""
+
+    key: int
+    layer: int = 0
+    first_row: int = 0
+
+    @classmethod
+    def here(cls, key: int, layer: int = 0) -> Draws:
+        """The draws of a layer whose rows start where the surrounding `first_row` says."""
+        return cls(key, layer, _first_row.get())
+
+    def bernoulli(
+        self, kind: Kind, rate: float, steps: int, rows: int, units: int, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """The mask (steps, rows, units) for these rows; see `bernoulli`."""
+        return bernoulli(
+            self.key, self.layer, kind, rate, steps, rows, units, first_row=self.first_row, device=torch.device(device)
+        )
+
+
+def bernoulli(
+    key: int,
+    layer: int,
+    kind: int,
+    rate: float,
+    steps: int,
+    rows: int,
+    units: int,
+    *,
+    first_step: int = 0,
+    first_row: int = 0,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Which events happen: a bool tensor (steps, rows, units), each True with probability `rate`.
+
+    Steps count from `first_step` and rows from `first_row`, so any part of a larger mask can be drawn alone.
+    The rate is rounded to a multiple of 2**-32.
+    """
+    events = torch.empty(steps, rows, units, dtype=torch.bool, device=device)
+    threshold = round(rate * 2**32) - 2**31
+    if not -(2**31) < threshold < 2**31:
+        return events.fill_(threshold >= 2**31)
+    step = torch.arange(first_step, first_step + steps, dtype=torch.int32, device=device).unsqueeze(1)
+    row = torch.arange(first_row, first_row + rows, dtype=torch.int32, device=device)
+    prefix = (key & 0xFFFFFFFF, key >> 32, layer, kind)
+    a, b = (_chain(start, prefix, step, row).reshape(-1, 1) for start in (0x243F6A88, 0x85A308D3))
+    unit = torch.arange(units, dtype=torch.int32, device=device) * _signed(_GOLDEN)
+    flat = events.view(-1, units)
+    lines = max(1, _BLOCK // max(1, units)) if events.device.type == "cpu" else max(1, len(flat))
+    for begin in range(0, len(flat), lines):
+        part = slice(begin, begin + lines)
+        x = a[part] ^ unit
+        x = _shift_xor(x, 16).mul_(_signed(_FIRST)).bitwise_xor_(b[part])
+        x = _shift_xor(x, 15).mul_(_signed(_SECOND))
+        torch.lt(x, threshold, out=flat[part])
+    return events
+
+
+def keep_scale(events: Tensor, rate: float, dtype: torch.dtype) -> Tensor:
+    """The factors of inverted dropout: 0 where an event happened, else 1 / (1 - rate)."""
+    return (~events).to(dtype).mul_(1.0 / (1.0 - rate) if rate < 1.0 else 0.0)
+
+
+def _chain(start: int, prefix: tuple[int, ...], step: Tensor, row: Tensor) -> Tensor:
+    """The key word of every step and row, (steps, rows) int32."""
+    word = start
+    for value in prefix:
+        word = _mix_int((word ^ value) + _GOLDEN)
+    by_step = _mix((step ^ _signed(word)) + _signed(_GOLDEN))
+    return _mix((by_step ^ row) + _signed(_GOLDEN))
+
+
+def _mix_int(x: int) -> int:
+    x &= 0xFFFFFFFF
+    x = (x ^ x >> 16) * _FIRST & 0xFFFFFFFF
+    x = (x ^ x >> 15) * _SECOND & 0xFFFFFFFF
+    return x ^ x >> 16
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = _shift_xor(x, 16).mul_(_signed(_FIRST))
+    x = _shift_xor(x, 15).mul_(_signed(_SECOND))
+    return _shift_xor(x, 16)
+
+
+def _shift_xor(x: Tensor, bits: int) -> Tensor:
+    """x ^= x >> bits on unsigned words: int32 shifts drag the sign in, which the mask takes off again."""
+    return x.bitwise_xor_((x >> bits).bitwise_and_((1 << 32 - bits) - 1))
+
+
+def _signed(word: int) -> int:
+    """The int32 with the bits of an unsigned word."""
+    return (word & 0xFFFFFFFF ^ 0x80000000) - 0x80000000

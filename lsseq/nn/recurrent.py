@@ -1,0 +1,264 @@
+"""What the recurrent layers share: options and their checks, choice of back end, layers, packed and unbatched input."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from lsseq.nn.checks import MaskOver, check_member, check_rate
+from lsseq.nn.kernels import vendor
+from lsseq.nn.kernels.dispatch import BACKENDS, DESCRIPTIONS, KERNELS, Choice, choose
+from lsseq.nn.kernels.layer import Gains, Layer, States, Weights
+from lsseq.nn.parts.dropout import drop_weights
+from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
+
+Backend = Literal["auto", "cudnn", "fused", "reference"]
+
+
+class Recurrent(nn.RNNBase):
+    """Base of `LSTM`, `GRU` and `RNN`, between them and their namesake of `torch.nn`.
+
+    The namesake holds the parameters and, while no option is active, does the work. This class adds the options:
+    attributes that may be changed between calls, as a schedule of rates does. What an option is, the subclasses
+    document.
+    """
+
+    recurrence: ClassVar[str]
+    """Name of the recurrence in the table of kernels."""
+
+    zoneout_cell: float = 0.0
+    zoneout_hidden: float = 0.0
+    recurrent_dropout: float = 0.0
+    weight_dropout: float = 0.0
+    dropout_mask: MaskOver = "step"
+    norm: Literal["layer"] | None = None
+    variant: str = ""
+    backend: Backend = "auto"
+
+    def _set_options(self, **options: Any) -> None:
+        """Takes the options of a subclass, checks them, and adds the parameters that they need."""
+        for name, value in options.items():
+            if name.startswith(("zoneout", "recurrent_dropout", "weight_dropout")):
+                check_rate(name, value)
+            setattr(self, name, value)
+        check_member("dropout_mask", self.dropout_mask, ("step", "sequence"))
+        check_member("norm", self.norm, (None, "layer"))
+        check_member("backend", self.backend, BACKENDS)
+        self._choose(training=True)
+        if self.norm is not None:
+            self._add_gains()
+
+    # ------------------------------------------------------------------------------------------------- parameters
+
+    def _add_gains(self) -> None:
+        like = next(self.parameters())
+        gates = len(like)
+        for k in range(self.num_layers):
+            sizes = {f"norm_ih_l{k}": gates, f"norm_hh_l{k}": gates}
+            if self.recurrence == "LSTM":
+                sizes[f"norm_c_l{k}"] = self.hidden_size
+                if self.bias:
+                    sizes[f"norm_c_bias_l{k}"] = self.hidden_size
+            for name, size in sizes.items():
+                self.register_parameter(name, nn.Parameter(torch.empty(size, device=like.device, dtype=like.dtype)))
+        self._reset_gains()
+
+    def _reset_gains(self) -> None:
+        for name, parameter in self.named_parameters():
+            if name.startswith("norm_"):
+                nn.init.constant_(parameter, 0.0 if "bias" in name else 1.0)
+
+    def reset_parameters(self) -> None:
+        """Uniform in ±1/√H as `torch.nn` does; the gains of a norm are 1 and its biases 0."""
+        super().reset_parameters()
+        self._reset_gains()
+
+    def _weights(self, layer: int, key: int | None) -> list[Tensor]:
+        """The weights of a layer in the order of `torch.nn`, hidden-to-hidden weights dropped where there is a key."""
+        kinds = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if self.bias else ())]
+        if self.proj_size > 0:
+            kinds.append("weight_hr")
+        weights = []
+        for direction, suffix in enumerate(("", "_reverse")[: self._directions]):
+            for kind in kinds:
+                weight: Tensor = getattr(self, f"{kind}_l{layer}{suffix}")
+                if kind == "weight_hh" and key is not None and self.weight_dropout > 0.0:
+                    weight = drop_weights(weight, self.weight_dropout, key, layer * self._directions + direction)
+                weights.append(weight)
+        return weights
+
+    def _gains(self, layer: int) -> Gains | None:
+        if self.norm is None:
+            return None
+        gains: list[Any] = [getattr(self, f"norm_{of}_l{layer}", None) for of in ("ih", "hh", "c", "c_bias")]
+        return Gains(*gains)
+
+    # --------------------------------------------------------------------------------------------------- back end
+
+    def _beyond_vendor(self, training: bool) -> list[str]:
+        """The options in force that PyTorch's kernels cannot serve, as a user writes them."""
+        rates = ["zoneout_cell", "zoneout_hidden", *(("recurrent_dropout",) if training else ())]
+        options = [f"{name}={getattr(self, name)}" for name in rates if getattr(self, name) > 0.0]
+        if self.norm is not None:
+            options.append(f"norm='{self.norm}'")
+        if self.variant == "before":
+            options.append("reset='before'")
+        return options
+
+    def _choose(self, training: bool, packed: bool = False) -> Choice:
+        only = ["bidirectional=True"] if self.bidirectional else []
+        only += [f"proj_size={self.proj_size}"] if self.proj_size > 0 else []
+        only += ["PackedSequence"] if packed else []
+        return choose(self.recurrence, self.backend, self._beyond_vendor(training), only)
+
+    def explain(self) -> str:
+        """Which back end computes this layer and why: one line, or two where training and evaluation differ."""
+        lines = []
+        for training in (True, False):
+            choice = self._choose(training)
+            lines.append(f"{choice.backend} ({DESCRIPTIONS[choice.backend]}): {choice.reason}")
+        if lines[0] == lines[1]:
+            return f"{self.recurrence}: {lines[0]}"
+        return f"{self.recurrence} in training: {lines[0]}\n{self.recurrence} in evaluation: {lines[1]}"
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _draws_masks(self) -> bool:
+        """Whether a call draws random masks now."""
+        if not self.training:
+            return False
+        between = self.dropout > 0.0 and self.num_layers > 1
+        return between or max(self.zoneout_cell, self.zoneout_hidden, self.recurrent_dropout, self.weight_dropout) > 0.0
+
+    # ---------------------------------------------------------------------------------------------------- forward
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Runs the layers over a sequence; input, state and results as for the namesake in `torch.nn`.
+
+        Raises RuntimeError or ValueError for shapes and types that do not fit, as `torch.nn` does, and ValueError for a
+        PackedSequence together with an option that PyTorch's kernels cannot serve.
+        """
+        packed = isinstance(input, PackedSequence)
+        choice = self._choose(self.training, packed)
+        if choice.backend == "cudnn" and not self._draws_masks():
+            return super().forward(input, hx)
+        if packed:
+            return self._forward_packed(input, hx)
+        return self._forward_tensor(input, hx, choice.backend)
+
+    def _forward_tensor(self, input: Tensor, hx: Any, backend: str) -> tuple[Tensor, Any]:
+        """Batched or unbatched input, brought to (T, B, I) and back."""
+        if input.dim() not in (2, 3):
+            raise ValueError(f"{self.recurrence}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+        batched = input.dim() == 3
+        time_first = not (batched and self.batch_first)
+        states = self._states(input, hx)
+        if any(state.dim() != input.dim() for state in states):
+            shapes = ", ".join(f"{state.dim()}-D" for state in states)
+            raise RuntimeError(f"For {input.dim()}-D input, the state should also be {input.dim()}-D but got {shapes}")
+        x = input if time_first else input.transpose(0, 1)
+        if not batched:
+            x, states = x.unsqueeze(1), tuple(state.unsqueeze(1) for state in states)
+        self._check(x, states)
+        output, states = self._run_layers(x, states, backend)
+        if not batched:
+            output, states = output.squeeze(1), tuple(state.squeeze(1) for state in states)
+        return output if time_first else output.transpose(0, 1), self._hidden(states)
+
+    def _forward_packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+        """A PackedSequence in training with dropout between layers or of weights; states are in the caller's order."""
+        states = self._states(input, hx)
+        order, back = input.sorted_indices, input.unsorted_indices
+        if order is not None and hx is not None:
+            states = tuple(state.index_select(1, order) for state in states)
+        self.check_forward_args(input.data, self._hidden(states), input.batch_sizes)
+        output, states = self._run_layers(input.data, states, "cudnn", input)
+        if back is not None:
+            states = tuple(state.index_select(1, back) for state in states)
+        return PackedSequence(output, input.batch_sizes, order, back), self._hidden(states)
+
+    def _run_layers(
+        self, x: Tensor, states: States, backend: str, packed: PackedSequence | None = None
+    ) -> tuple[Tensor, States]:
+        """All layers, one after the other: x (T, B, I) or packed data, states (layers·directions, B, H) each."""
+        key = draw_key() if self._draws_masks() else None
+        last = []
+        for k in range(self.num_layers):
+            own = tuple(state.narrow(0, k * self._directions, self._directions) for state in states)
+            if k > 0 and key is not None and self.dropout > 0.0:
+                x = x * self._layer_dropout(x, Draws.here(key, k - 1), packed)
+            weights = self._weights(k, key)
+            if backend == "cudnn":
+                sizes = None if packed is None else packed.batch_sizes
+                x, own = vendor.run_layer(
+                    self.mode, x, own, weights, bias=self.bias, bidirectional=self.bidirectional, batch_sizes=sizes
+                )
+            else:
+                layer = self._layer(k, weights, key)
+                x, ends = KERNELS[self.recurrence, backend](x, tuple(state.squeeze(0) for state in own), layer)
+                own = tuple(state.unsqueeze(0) for state in ends)
+            last.append(own)
+        return x, tuple(torch.cat(parts) for parts in zip(*last, strict=True))
+
+    def _layer(self, k: int, weights: list[Tensor], key: int | None) -> Layer:
+        weight_ih, weight_hh, *biases = weights
+        return Layer(
+            weights=Weights(weight_ih, weight_hh, *(biases or (None, None))),
+            draws=None if key is None else Draws.here(key, k),
+            gains=self._gains(k),
+            zoneout_cell=self.zoneout_cell,
+            zoneout_hidden=self.zoneout_hidden,
+            recurrent_dropout=self.recurrent_dropout,
+            variant=self.variant,
+        )
+
+    def _layer_dropout(self, x: Tensor, draws: Draws, packed: PackedSequence | None) -> Tensor:
+        """The factors for the output x of a layer that goes into the next: a mask a step, or one for the sequence."""
+        T, B = x.shape[:2] if packed is None else (len(packed.batch_sizes), int(packed.batch_sizes[0]))
+        steps = T if self.dropout_mask == "step" else 1
+        mask = draws.bernoulli(Kind.LAYER_DROPOUT, self.dropout, steps, B, x.shape[-1], x.device)
+        if packed is not None:
+            if packed.sorted_indices is not None:
+                mask = mask.index_select(1, packed.sorted_indices)
+            present = torch.arange(B) < packed.batch_sizes.unsqueeze(1)
+            mask = mask.expand(T, -1, -1)[present.to(x.device)]
+        return keep_scale(mask, self.dropout, x.dtype)
+
+    # ----------------------------------------------------------------------------------------------------- states
+
+    def _states(self, input: Tensor | PackedSequence, hx: Any) -> States:
+        """The initial states as a tuple, zero where none is given."""
+        if hx is not None:
+            return hx if isinstance(hx, tuple) else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        if isinstance(input, PackedSequence):
+            like, batch = input.data, [int(input.batch_sizes[0])]
+        else:
+            like, batch = input, [] if input.dim() == 2 else [input.shape[0 if self.batch_first else 1]]
+        sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 2 if self.recurrence == "LSTM" else 1]
+        return tuple(like.new_zeros(self.num_layers * self._directions, *batch, size) for size in sizes)
+
+    def _check(self, x: Tensor, states: States) -> None:
+        """Raises RuntimeError or ValueError unless x is (T, B, I), T > 0, and the states fit."""
+        self.check_input(x, None)
+        if len(x) == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
+        for name, state, size in zip("hc", states, sizes, strict=False):
+            expected = (self.num_layers * self._directions, x.shape[1], size)
+            self.check_hidden_size(state, expected, f"Expected {name} size {{}}, got {{}}")
+
+    def _hidden(self, states: States) -> Any:
+        """The states as the caller has them: (h, c) for an LSTM, h else."""
+        return states if self.recurrence == "LSTM" else states[0]
+
+    def extra_repr(self) -> str:
+        """As `torch.nn`, with the options that differ from their default."""
+        options: dict[str, object] = {"dropout_mask": "step", "norm": None, "backend": "auto"}
+        options |= dict.fromkeys(("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"), 0.0)
+        shown = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
+        return ", ".join([super().extra_repr(), *shown])
