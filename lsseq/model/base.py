@@ -48,8 +48,8 @@ class Score:
 class SequenceModel(nn.Module, ABC):
     """A model that reads a sequence window by window and carries its state from one to the next.
 
-    The state is opaque: None stands for the initial one, anything else comes from an earlier call. To cut the gradient between
-    windows is the caller's work (`lsseq.nn.state.detach_state`).
+    The state is opaque: None stands for the initial one, anything else comes from an earlier call. To cut the gradient
+    between windows is the caller's work (`lsseq.nn.state.detach_state`).
     """
 
     @abstractmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 
 import torch
@@ -26,10 +25,12 @@ def build_model(model: schema.Model, vocabulary_size: int) -> LanguageModel:
         KeyFault: a key that the recurrence cannot serve.
     """
     size = None if model.embedding == "one-hot" else model.embedding
+    if size is None and model.dropout.embedding > 0:
+        raise KeyFault("model.dropout.embedding", "one-hot input has no embedding to drop words from")
     embedding = TokenInput(vocabulary_size, size, model.dropout.embedding)
     recurrence = build_recurrence(model, embedding.output_size)
     output = TokenOutput(None if model.tied else recurrence.output_size, vocabulary_size)
-    initialise_ends(embedding, output, model.initialisation.range)
+    initialise_ends(embedding, output, recurrence.output_size, model.initialisation.range)
     return LanguageModel(
         embedding,
         recurrence,
@@ -52,5 +53,7 @@ def build_recurrence(model: schema.Model, input_size: int) -> Recurrence:
 def _learned_state(model: schema.Model, recurrence: Recurrence, input_size: int) -> LearnedState:
     zero = recurrence.zero_state(torch.zeros(1, 1, input_size))
     if zero is None:
-        raise KeyFault("model.learned_initial_state", f"the recurrence `{model.recurrence}` cannot learn its initial state")
+        raise KeyFault(
+            "model.learned_initial_state", f"the recurrence `{model.recurrence}` cannot learn its initial state"
+        )
     return LearnedState(zero)

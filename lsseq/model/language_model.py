@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +30,7 @@ class LanguageModel(SequenceModel):
         input_dropout: applied to the embedded tokens, (T, B, E).
         output_dropout: applied to the recurrence's output, (T, B, H).
         initial_state: a learned initial state; zeros where absent.
-        activation: α of the activation regulariser α·mean(h'²), h' being the dropped-out output (AR, Merity et al. 2018).
+        activation: α of the activation regulariser α·mean(h'²), h' after dropout (AR, Merity et al. 2018).
         slowness: β of the temporal activation regulariser β·mean((h_{t+1} - h_t)²), h before dropout (TAR).
     """
 

@@ -1,7 +1,8 @@
 """Cross-entropy over a large vocabulary without all its logits at once.
 
-The logits of a window are N = T·B rows of V floats: 750 MB for 5,600 tokens and 33,000 words. Above `LOGITS_AT_ONCE` they are
-computed chunk by chunk. In training the gradient of a chunk is taken while its logits are there, so nothing is computed twice.
+The logits of a window are N = T·B rows of V floats: 750 MB for 5,600 tokens and 33,000 words. Above `LOGITS_AT_ONCE`
+they are computed chunk by chunk. In training the gradient of a chunk is taken while its logits are there, so nothing
+is computed twice.
 
 Shape letters: N tokens (T·B), H features, V vocabulary.
 """
@@ -36,7 +37,9 @@ def total_nll(
     """
     if features.shape[0] * weight.shape[0] <= at_once:
         return F.cross_entropy(_logits(features, weight, bias), targets, ignore_index=IGNORED, reduction="sum")
-    total: Tensor = _TotalNll.apply(features, weight, bias, targets, _rows(weight, at_once))  # type: ignore[no-untyped-call]
+    total: Tensor = _TotalNll.apply(  # type: ignore[no-untyped-call]
+        features, weight, bias, targets, _rows(weight, at_once)
+    )
     return total
 
 
@@ -69,14 +72,16 @@ def _rows(weight: Tensor, at_once: int) -> int:
 
 
 def _chunks(features: Tensor, targets: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(features.split(rows), targets.split(rows), strict=True)
+    for begin in range(0, len(features), rows):
+        yield features[begin : begin + rows], targets[begin : begin + rows]
 
 
 class _TotalNll(torch.autograd.Function):
     """Σ_n -log softmax(x_n Wᵀ + b)[y_n], with its gradients computed in the forward pass.
 
-    With p = softmax(x Wᵀ + b) and e the one-hot target, the gradient of the logits is p - e; a scalar is returned, so the backward
-    pass only multiplies. The sum and not the mean is returned, so that p - e is of order one and survives 16 bits.
+    With p = softmax(x Wᵀ + b) and e the one-hot target, the gradient of the logits is p - e; a scalar is returned, so
+    the backward pass only multiplies. The sum and not the mean is returned, so that p - e is of order one and survives
+    16 bits.
     """
 
     @staticmethod
@@ -109,7 +114,6 @@ class _TotalNll(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_total: Tensor) -> tuple[Tensor | None, ...]:
         return *(None if grad is None else grad * d_total.to(grad.dtype) for grad in ctx.saved_tensors), None, None
-

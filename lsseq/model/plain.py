@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import lsseq.nn as lnn
+from lsseq.model.initialisation import initialise_recurrent
 from lsseq.model.recurrence import Layers, Recurrence, Stack
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
@@ -24,19 +25,23 @@ def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
     Raises:
         KeyFault: no back end serves these options.
     """
-    dropout = {"dropout": model.dropout.hidden, "dropout_mask": model.dropout.mask}
     options: dict[str, Any] = {
         "zoneout_hidden": model.zoneout.hidden,
         "weight_dropout": model.dropout.weight,
         "norm": model.norm,
         "backend": model.backend,
     }
+
+    def layers_of(I: int, H: int, L: int, **dropout: Any) -> Layers:
+        rnn = make(I, H, L, **options, **dropout)
+        initialise_recurrent(rnn, model.initialisation)
+        return Layers(rnn)
+
     try:
         if isinstance(model.hidden, int):
-            between = dropout if model.layers > 1 else {}
-            return Layers(make(input_size, model.hidden, model.layers, **options, **between))
-        sizes = [input_size, *model.hidden]
-        layers = [Layers(make(below, own, 1, **options)) for below, own in pairwise(sizes)]
+            between = {"dropout": model.dropout.hidden, "dropout_mask": model.dropout.mask}
+            return layers_of(input_size, model.hidden, model.layers, **(between if model.layers > 1 else {}))
+        layers = [layers_of(I, H, 1) for I, H in pairwise([input_size, *model.hidden])]
         return Stack(layers, lnn.Dropout(model.dropout.hidden, mask=model.dropout.mask))
     except ValueError as error:
         # The schema has checked every single value, so what is left is a back end that cannot serve them together.
@@ -44,7 +49,7 @@ def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
 
 
 def refuse(model: schema.Model, *keys: str) -> None:
-    """Raise a `KeyFault` for the first of these keys of `model` that is not at its default: the recurrence has no use for it."""
+    """Raise a `KeyFault` for the first of these keys of `model` that was changed and that the recurrence does not have."""
     default = schema.Model()
     for key in keys:
         if _value(model, key) != _value(default, key):

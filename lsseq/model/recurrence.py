@@ -6,20 +6,21 @@ Shape letters: T time, B batch, I input, H output, L layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
 import lsseq.nn as lnn
 from lsseq.model.base import Extras
-from lsseq.nn.state import State, map_state
+from lsseq.nn.state import State, flatten_state, map_state
 
 
 class Recurrence(nn.Module, ABC):
     """Reads a window of vectors and carries its state to the next one.
 
-    A new recurrence is a file `lsseq/model/recurrences/NAME.py` with a function `build(model: schema.Model, input_size: int)`
-    that returns one of these; recipes then know it as `model.recurrence: NAME`.
+    A new recurrence is a file `lsseq/model/recurrences/NAME.py` with a function `build(model: schema.Model,
+    input_size: int)` that returns one of these; recipes then know it as `model.recurrence: NAME`.
     """
 
     output_size: int
@@ -27,7 +28,7 @@ class Recurrence(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State, Extras]:
-        """(T, B, I) and a state (None: the initial one) to (T, B, H), the state after it, and what else there is to tell."""
+        """Reads x (T, B, I) on from a state (None: the initial one): outputs (T, B, H), the state after it, extras."""
 
     def zero_state(self, x: Tensor) -> State:
         """The initial state for an input, needed where it is to be learned; None where the recurrence does not tell."""
@@ -53,7 +54,7 @@ class Layers(Recurrence):
 
 
 class Stack(Recurrence):
-    """Recurrences of different sizes one above the other, with dropout between them; its state is the tuple of theirs."""
+    """Recurrences of different sizes above each other, with dropout between them; its state is the tuple of theirs."""
 
     def __init__(self, layers: Sequence[Recurrence], dropout: nn.Module) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class Stack(Recurrence):
         return x, tuple(after), extras
 
     def zero_state(self, x: Tensor) -> State:
-        states = tuple(layer.zero_state(x) for layer in self.layers)
+        states = tuple(cast(Recurrence, layer).zero_state(x) for layer in self.layers)
         return None if any(state is None for state in states) else states
 
 
@@ -82,11 +83,9 @@ class LearnedState(nn.Module):
     def __init__(self, zero: State) -> None:
         """`zero`: the initial state of one stream, each tensor (…, 1, H)."""
         super().__init__()
-        values: list[Tensor] = []
-        map_state(lambda tensor: values.append(tensor) or tensor, zero)
-        self.values = nn.ParameterList(values)
+        self.values = nn.ParameterList(flatten_state(zero).values())
 
     def forward(self, zero: State) -> State:
         """The state for as many streams as `zero` has."""
-        values = iter(self.values)
+        values: Iterator[Tensor] = iter(self.values)
         return map_state(lambda tensor: tensor + next(values), zero)

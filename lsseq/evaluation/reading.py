@@ -1,0 +1,84 @@
+"""Reading a text with a model: the one loop that all ways to measure share.
+
+Shape letters: T time, B batch (streams or pieces side by side).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lsseq.data.batches import Batch, Window
+from lsseq.model.base import SequenceModel
+from lsseq.nn.state import State
+
+
+class Reader(Protocol):
+    """A way to read a text window by window; it keeps the state in between."""
+
+    mode: str
+    """Name of the way: `deterministic`, `dynamic` or `cache`."""
+
+    def read(self, batch: Batch, fresh: bool) -> Tensor:
+        """(T, B): the negative log-likelihood of each target in nats, 0 where it is masked.
+
+        With `fresh` the state starts anew; else it is what the window before left.
+        """
+
+
+class StaticReader:
+    """The model as it was trained, with nothing but its recurrent state carried along."""
+
+    mode = "deterministic"
+
+    def __init__(self, model: SequenceModel) -> None:
+        self.model = model
+        self.state: State = None
+
+    @torch.inference_mode()
+    def read(self, batch: Batch, fresh: bool) -> Tensor:
+        score = self.model.score(batch, None if fresh else self.state)
+        self.state = score.state
+        return score.nll
+
+
+class Tokenwise:
+    """Keeps the nll of every token and puts them into the order of the text."""
+
+    def __init__(self) -> None:
+        self._groups: list[list[tuple[Tensor, Tensor | None]]] = []
+
+    def add(self, window: Window, nll: Tensor) -> None:
+        """The (T, B) nll of a window."""
+        if window.fresh:
+            self._groups.append([])
+        self._groups[-1].append((nll.cpu(), window.batch.mask))
+
+    def nll(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Nats of every token in the order of the text, 1-D."""
+        # Within a group every column is one piece of the text, and the columns follow each other.
+        return np.concatenate([_in_order(group) for group in self._groups]).astype(np.float64)
+
+
+def _in_order(group: list[tuple[Tensor, Tensor | None]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    nll = torch.cat([nll for nll, _ in group]).t()
+    counted = torch.cat([torch.ones_like(nll, dtype=torch.bool) if mask is None else mask for nll, mask in group]).t()
+    return nll[counted].numpy()
+
+
+def read_all(
+    reader: Reader, windows: Iterable[Window], device: torch.device | str, keep: Tokenwise | None = None
+) -> float:
+    """Nats of all tokens of the windows together, summed in float64; with `keep` each one is kept too."""
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for window in windows:
+        nll = reader.read(window.batch.to(device), window.fresh)
+        # The sum stays on the device: to ask for it here would wait for the device at every window.
+        total = total + nll.sum(dtype=torch.float64)
+        if keep is not None:
+            keep.add(window, nll)
+    return float(total)
