@@ -72,12 +72,16 @@ def find(name_or_path: str) -> Path:
     )
 
 
+def name_of(path: Path) -> str | None:
+    """The name of a resolved file of the catalogue."""
+    folder = recipes_folder().resolve()
+    return path.relative_to(folder).with_suffix("").as_posix() if path.is_relative_to(folder) else None
+
+
 def run_name(path: Path) -> str:
     """The name of a run of a recipe file: its name in the catalogue with `-` for `/`, else that of the file."""
-    folder = recipes_folder().resolve()
-    if path.is_relative_to(folder):
-        return path.relative_to(folder).with_suffix("").as_posix().replace("/", "-")
-    return path.stem
+    name = name_of(path)
+    return path.stem if name is None else name.replace("/", "-")
 
 
 def _entry(name: str) -> Entry:

@@ -51,6 +51,12 @@ def section_in(annotation: Any) -> type[Section] | None:
     return None
 
 
+def fields_in(annotation: Any) -> type[Section] | None:
+    """The section that a value of this type, or each item of a list, may be."""
+    items = [get_args(kind)[0] for kind, _ in branches(annotation) if _origin(kind) is list]
+    return section_in(annotation) or next((section for item in items if (section := section_in(item))), None)
+
+
 def below(section: type[Section] | None, key: str) -> type[Section] | None:
     """The section under a key of a section."""
     return section_in(hints(section)[key]) if section and key in section.model_fields else None
@@ -157,6 +163,18 @@ def _range(limits: list[Any]) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------- near misses
+
+
+def keys_of(path: Sequence[str | int]) -> str:
+    """The hint that says which keys are allowed in the innermost section on the way to a path."""
+    inner: list[str] = []
+    for at, step in enumerate(path):
+        if type_at(path[: at + 1]) is None or not fields_in(type_at(path[: at + 1])):
+            break
+        inner += [step] if isinstance(step, str) else []
+    if not inner:
+        return f"the keys here are extends, {', '.join(Recipe.model_fields)}"
+    return f"`lsseq recipes schema {'.'.join(inner)}` lists the keys allowed here"
 
 
 def nearest_key(path: str) -> str | None:

@@ -60,17 +60,16 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Load
     Raises: RequestError with everything that is wrong, each at its place.
     """
     path = catalogue.find(str(name_or_path))
-    layer, problems = read_overrides(overrides)
+    layer, faults = read_overrides(overrides)
     tree = merge(_with_bases(path, (), {}), layer)
-    recipe = validated(tree, problems)
+    recipe = validated(tree, faults)
     name = recipe.name or catalogue.run_name(path)
     return Loaded(recipe.model_copy(update={"name": name}), name, path, tree)
 
 
-def extended(path: Path) -> list[Path]:
-    """The files that a recipe file extends, in its order."""
-    document = read_document(path)
-    return [_base(node, path) for node in _extends(document)]
+def extended(path: Path) -> list[tuple[Place, Path]]:
+    """The files that a recipe file extends, in its order, and where it names them."""
+    return [(node.place, _base(node, path)) for node in _extends(read_document(path))]
 
 
 def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[Path, Node]) -> Node:

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lsseq.errors import Place, Problem, RequestError
+from lsseq.errors import Place, RequestError
 from lsseq.recipe.document import Node, Text, parse
-from lsseq.recipe.keys import nearest_key, type_at
+from lsseq.recipe.keys import keys_of, nearest_key, type_at
 from lsseq.recipe.merge import explicit, merge
 
 COMMAND_LINE = "command line"
 
 
-def read_overrides(overrides: Sequence[str]) -> tuple[Node, list[Problem]]:
-    """The layer, and what is wrong with the overrides that are not in it.
+def read_overrides(overrides: Sequence[str]) -> tuple[Node, list[RequestError]]:
+    """The layer, and what is wrong with those overrides that are not in it.
 
     A value is YAML, such as `1e-3`, `[3, 4]` or `{cell: 0.5}`; nothing after the sign is null. The order counts only
     where one key is given twice: the last holds.
     """
     layer = Node({}, Place(COMMAND_LINE))
-    problems: list[Problem] = []
+    faults: list[RequestError] = []
     for override in overrides:
         try:
             layer = merge(layer, explicit(_tree(override)))
-        except RequestError as error:
-            problems += error.problems
-    return layer, problems
+        except RequestError as fault:
+            faults.append(fault)
+    return layer, faults
 
 
 def _tree(override: str) -> Node:
@@ -39,7 +39,7 @@ def _tree(override: str) -> Node:
     if "extends" in path[:1]:
         raise RequestError("`extends` stands in a file, not on the command line", place)
     if type_at(path) is None:
-        raise RequestError(f"unknown key `{key.strip()}`", place, nearest_key(key.strip()))
+        raise RequestError(f"unknown key `{key.strip()}`", place, nearest_key(key.strip()), keys_of(path))
     value = parse(Text(override, COMMAND_LINE, numbered=False, offset=len(key) + 1))
     node = replace(value or Node(None, place), key=place)
     for step in reversed(path):

@@ -298,8 +298,8 @@ class Training(Section):
     random_bptt: bool = False
     """Window lengths vary about `bptt` and the learning rate with them (Merity et al. 2018)."""
     windows: Literal["stream", "pieces"] = "stream"
-    """stream: windows follow each other and the state is carried; pieces: the text is cut from a random offset on in each
-    epoch, the pieces are shuffled, and each begins from the initial state."""
+    """stream: windows follow each other and the state is carried; pieces: the text is cut from a random offset on in
+    each epoch, the pieces are shuffled, and each begins from the initial state."""
     accumulate: Count = 1
     """Windows whose gradients are added before a step of the optimiser."""
     epochs: Count | None = None

@@ -10,25 +10,26 @@ from pydantic_core import ErrorDetails
 
 from lsseq.errors import Place, Problem, RequestError, nearest
 from lsseq.recipe.document import Node, said
-from lsseq.recipe.keys import branches, described, section_in, type_at
+from lsseq.recipe.keys import branches, described, keys_of, section_in, type_at
 from lsseq.recipe.overrides import COMMAND_LINE
 from lsseq.recipe.schema import Recipe
 
 Path = tuple[str | int, ...]
 
 
-def validated(tree: Node, problems: Sequence[Problem] = ()) -> Recipe:
+def validated(tree: Node, before: Sequence[RequestError] = ()) -> Recipe:
     """The recipe that a tree holds.
 
-    Raises: RequestError with `problems`, which were found before, and all that is wrong with the tree.
+    Raises: RequestError with the faults that were found before, and all that is wrong with the tree.
     """
-    found = list(problems)
+    faults = list(before)
     try:
         recipe = Recipe.model_validate(tree.plain())
     except ValidationError as error:
-        found += _problems(error, tree)
-    if found:
-        raise RequestError.of(sorted(dict.fromkeys(found), key=_order), _hint(found))
+        faults = [*_faults(error, tree), *faults]
+    if faults:
+        problems = dict.fromkeys(problem for fault in faults for problem in fault.problems)
+        raise RequestError.of(sorted(problems, key=_order), next((fault.hint for fault in faults if fault.hint), None))
     return recipe
 
 
@@ -48,17 +49,17 @@ def dotted(path: Path) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-def _problems(error: ValidationError, tree: Node) -> list[Problem]:
+def _faults(error: ValidationError, tree: Node) -> list[RequestError]:
     details = error.errors(include_url=False)
     located = [(_path(detail, tree), detail) for detail in details]
     paths = {path for path, _ in located}
-    problems: list[Problem] = []
+    faults: list[RequestError] = []
     for path, detail in located:
         inside_a_union = len(branches(type_at(path) or Recipe)) > 1
         if inside_a_union and any(other[: len(path)] == path and len(other) > len(path) for other in paths):
             continue  # the branch of the union that the value was meant for says more
-        problems.append(_problem(path, detail, tree))
-    return list(dict.fromkeys(problems))
+        faults.append(_fault(path, detail, tree))
+    return faults
 
 
 def _path(detail: ErrorDetails, tree: Node) -> Path:
@@ -76,27 +77,27 @@ def _path(detail: ErrorDetails, tree: Node) -> Path:
     return tuple(path)
 
 
-def _problem(path: Path, detail: ErrorDetails, tree: Node) -> Problem:
+def _fault(path: Path, detail: ErrorDetails, tree: Node) -> RequestError:
     name = dotted(path)
     context: dict[str, Any] = detail.get("ctx", {})
     if detail["type"] == "broken_rule":
         at = (*path, *([context["key"]] if context["key"] else []))
-        return Problem(context["message"], place_of(tree, at), context["suggestion"])
+        return RequestError(context["message"], place_of(tree, at), context["suggestion"])
     if detail["type"] == "missing":
-        return Problem(f"missing key `{name}`", _key_place(tree, path[:-1]))
+        return RequestError(f"missing key `{name}`", _key_place(tree, path[:-1]))
     if detail["type"] == "extra_forbidden":
         return _unknown(path, tree)
     expected = described(type_at(path))
     value = detail["input"] if path else tree.plain()
-    return Problem(f"{name} must be {expected} (got {said(value)})", place_of(tree, path), _meant(path, value))
+    return RequestError(f"{name} must be {expected} (got {said(value)})", place_of(tree, path), _meant(path, value))
 
 
-def _unknown(path: Path, tree: Node) -> Problem:
+def _unknown(path: Path, tree: Node) -> RequestError:
     around, key = path[:-1], str(path[-1])
     section = section_in(type_at(around))
     where = f" in {dotted(around)}" if around else ""
     known = [*section.model_fields, *(["extends"] if not around else [])] if section else []
-    return Problem(f"unknown key `{key}`{where}", _key_place(tree, path), nearest(key, known))
+    return RequestError(f"unknown key `{key}`{where}", _key_place(tree, path), nearest(key, known), keys_of(around))
 
 
 def _meant(path: Path, value: object) -> str | None:
@@ -123,11 +124,3 @@ def _key_place(tree: Node, path: Path) -> Place:
 def _order(problem: Problem) -> tuple[bool, str, int, int]:
     place = problem.place or Place("")
     return (place.source == COMMAND_LINE, place.source, place.line or 0, place.column or 0)
-
-
-def _hint(problems: Sequence[Problem]) -> str | None:
-    unknown = [problem.message for problem in problems if problem.message.startswith("unknown key")]
-    if not unknown:
-        return None
-    section = unknown[0].rpartition(" in ")[2] if " in " in unknown[0] else ""
-    return f"`lsseq recipes schema{f' {section}' if section else ''}` lists the keys allowed here"

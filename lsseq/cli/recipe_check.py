@@ -1,0 +1,86 @@
+"""What `lsseq recipes check` finds out about one recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lsseq.errors import LsseqError, Problem, RequestError, render
+from lsseq.recipe import KeyFault, Loaded, load_recipe
+from lsseq.recipe.schema import Data
+
+BYTES = 256
+"""Tokens of a vocabulary of bytes."""
+FAR = 0.02
+"""Relative difference from the published number of parameters that is pointed out."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A recipe, and either its number of parameters or its fault."""
+
+    name: str
+    parameters: int | None = None
+    """None, too, where the size of the vocabulary is not known without the text."""
+    published: int | None = None
+    """Parameters that the source of a published figure states."""
+    fault: LsseqError | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Relative difference of the parameters from the published ones."""
+        if self.parameters is None or self.published is None:
+            return None
+        return self.parameters / self.published - 1.0
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the difference deserves a look."""
+        return self.difference is not None and abs(self.difference) > FAR
+
+    @property
+    def problems(self) -> list[Problem]:
+        return self.fault.problems if self.fault else []
+
+    def values(self) -> dict[str, Any]:
+        """For --json: what does not apply is absent."""
+        values = {"name": self.name, "valid": self.fault is None, "parameters": self.parameters}
+        values |= {"published": self.published, "difference": self.difference}
+        values["far"] = None if self.difference is None else self.is_far
+        values["error"] = render(self.fault) if self.fault else None
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def check(name: str) -> Checked:
+    """Load a recipe, build its model on the meta device and count."""
+    try:
+        loaded = load_recipe(name)
+        with loaded.blame():
+            parameters = _parameters(loaded)
+    except RequestError as fault:
+        return Checked(name, fault=fault)
+    published = next((figure.parameters for figure in loaded.recipe.published if figure.parameters), None)
+    return Checked(name, parameters, published)
+
+
+def _parameters(loaded: Loaded) -> int | None:
+    import torch
+
+    from lsseq.model.factory import build_model
+
+    recipe = loaded.recipe
+    size = _vocabulary_size(recipe.data)
+    with torch.device("meta"):
+        model = build_model(recipe.model, size or BYTES)
+    return None if size is None else sum(parameter.numel() for parameter in model.parameters())
+
+
+def _vocabulary_size(data: Data) -> int | None:
+    if data.corpus is None and data.text is None and data.dataset is None:
+        raise KeyFault("data", "the recipe names no text", hint="give data.corpus, data.text or data.dataset")
+    if data.unit == "byte":
+        return BYTES
+    if data.vocabulary_size is None and data.text is None and data.dataset is None and data.vocabulary is None:
+        message = f"data.vocabulary_size is missing; without it the model of the corpus `{data.corpus}` has no size"
+        raise KeyFault("data.corpus", message)
+    return data.vocabulary_size
