@@ -131,7 +131,7 @@ def _verified(folder: Path, entries: Mapping[str, Any], group: str) -> bytes:
         name, size, digest = (entries[group][key] for key in ("name", "bytes", "sha256"))
     except (KeyError, TypeError) as error:
         raise _damaged(folder / MANIFEST, f"it names no file for `{group}`") from error
-    path = folder / name
+    path: Path = folder / name
     content = path.read_bytes()
     if len(content) != size:
         raise _damaged(path, f"it holds {len(content)} bytes instead of {size}")
@@ -165,7 +165,8 @@ def _to_safetensors(named: Mapping[str, Tensor]) -> bytes:
     # safetensors refuses tensors that share memory, as the slices of one buffer do: each gets memory of its own.
     own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in unique.items()}
     # One key, since two or more come out in an order that varies from save to save.
-    return bytes(save(own, metadata={"lsseq": json.dumps({_ALIASES: aliases}, sort_keys=True)}))
+    content: bytes = save(own, metadata={"lsseq": json.dumps({_ALIASES: aliases}, sort_keys=True)})
+    return content
 
 
 def _from_safetensors(folder: Path, content: bytes, device: str) -> dict[str, Tensor]:

@@ -13,16 +13,25 @@ def write_new(path: Path, content: bytes) -> None:
     """Write a file that nobody reads yet and force it to the disk; nothing is left behind where that fails."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        with memoryview(content) as rest:
-            written = 0
-            while written < len(rest):
-                written += os.write(handle, rest[written : written + (1 << 26)])
+        write_all(handle, path, content)
         os.fsync(handle)
     except Exception:
         os.close(handle)
         remove([path])
         raise
     os.close(handle)
+
+
+def write_all(handle: int, path: Path, content: bytes) -> None:
+    """Write to an open file; an error names `path`, which the system's error does not."""
+    written = 0
+    try:
+        with memoryview(content) as rest:
+            while written < len(rest):
+                written += os.write(handle, rest[written : written + (1 << 26)])
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -62,7 +62,8 @@ class RunFolder:
         A folder to which nothing was written meanwhile is removed again, so that a request that fails leaves no trace.
 
         Raises:
-            RequestError: something lies there already and `resume` is not set, or another process trains there.
+            RequestError: a run lies there already and `resume` is not set, or files that are no run, or another process
+                trains there.
         """
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
@@ -70,13 +71,19 @@ class RunFolder:
         except (FileExistsError, NotADirectoryError) as error:
             raise RequestError(f"`{path}` cannot be a run folder: there is a file of that name") from error
         with _locked(path):
-            if not resume and _contents(path):
+            run = cls(path)
+            if _contents(path) and not run.recipe.is_file():
+                raise RequestError(
+                    f"`{path}` is not a run folder: it holds other files and no recipe.yaml",
+                    hint=f"choose another: --run {_free_name(path)}",
+                )
+            if _contents(path) and not resume:
                 raise RequestError(
                     f"the run folder {path} exists already",
                     hint=f"go on with it by --resume, or choose another: --run {_free_name(path)}",
                 )
             try:
-                yield cls(path)
+                yield run
             finally:
                 if not _contents(path):
                     remove([_lock_file(path)])

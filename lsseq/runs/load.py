@@ -12,7 +12,7 @@ from lsseq.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from lsseq.data.vocabulary import Vocabulary
-    from lsseq.model.base import LanguageModel
+    from lsseq.model.language_model import LanguageModel
     from lsseq.recipe.schema import Recipe
 
 

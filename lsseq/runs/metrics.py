@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lsseq.errors import Place, RunError
+from lsseq.runs import files
 
 
 class Metrics:
@@ -21,7 +22,8 @@ class Metrics:
     """
 
     def __init__(self, path: Path, position: int = 0) -> None:
-        self._file: IO[bytes] = path.open("ab")
+        self._path = path
+        self._file: IO[bytes] = path.open("ab", buffering=0)
         size = self._file.seek(0, os.SEEK_END)
         if size < position:
             self._file.close()
@@ -35,12 +37,10 @@ class Metrics:
     def append(self, line: Mapping[str, Any]) -> None:
         """Add a line and hand it to the system, so that others can follow. What is not finite becomes null."""
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
-        self._file.write(json.dumps(finite).encode() + b"\n")
-        self._file.flush()
+        files.write_all(self._file.fileno(), self._path, json.dumps(finite).encode() + b"\n")
 
     def sync(self) -> int:
         """Force the lines to the disk; the number of bytes, to be kept with a checkpoint."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 

@@ -1,0 +1,59 @@
+"""The lines of metrics.jsonl, and the same figures for TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lsseq.runs import Metrics, RunFolder
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_NOT_FIGURES = ("step", "epoch", "split")
+
+
+class Journal:
+    """Writes the lines of a training.
+
+    Args:
+        folder: the run.
+        position: bytes of metrics.jsonl that belong to the checkpoint from which training goes on.
+        step: the step of that checkpoint; what TensorBoard was told of later steps is withdrawn.
+    """
+
+    def __init__(self, folder: RunFolder, position: int, step: int) -> None:
+        self._metrics = Metrics(folder.metrics, position)
+        self._board = _board(folder, step)
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Write a line with `step`, `epoch`, `split` and figures: numbers, or lists of them."""
+        self._metrics.append(line)
+        if self._board is None:
+            return
+        for name, value in line.items():
+            values = value if isinstance(value, list) else [value]
+            for number, single in enumerate(values):
+                if name not in _NOT_FIGURES and single is not None and math.isfinite(single):
+                    tag = f"{line['split']}/{name}" + (f"/{number}" if isinstance(value, list) else "")
+                    self._board.add_scalar(tag, single, line["step"])
+
+    def sync(self) -> int:
+        """Force what was written to the disk; the bytes of metrics.jsonl so far."""
+        if self._board is not None:
+            self._board.flush()
+        return self._metrics.sync()
+
+    def close(self) -> None:
+        self._metrics.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _board(folder: RunFolder, step: int) -> SummaryWriter | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder.tensorboard), purge_step=step + 1)

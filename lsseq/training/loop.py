@@ -1,0 +1,141 @@
+"""The training loop: a step, then what is done once in a while.
+
+It knows a model only as a `SequenceModel`, text only as `TrainingWindows`, validation only as a function of the model.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from lsseq.errors import Interrupted, RunError
+from lsseq.model.base import Extras, SequenceModel
+from lsseq.recipe.schema import Training
+from lsseq.runs import RunFolder, write_checkpoint
+from lsseq.training.budget import Budget
+from lsseq.training.interrupt import Stop
+from lsseq.training.journal import Journal
+from lsseq.training.progress import Progress
+from lsseq.training.state import Figures, LoopState
+from lsseq.training.step import check_sums, make_step
+
+Evaluate = Callable[[SequenceModel], Figures]
+"""The figures F of the validation split, for a model in evaluation mode."""
+
+FIGURES = ("nll", "perplexity", "bpc", "bpb", "accuracy", "mse")
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def train(
+    state: LoopState, training: Training, evaluate: Evaluate, folder: RunFolder, progress: Progress, stop: Stop
+) -> None:
+    """Train from `state` until the budget is used up; lines, figures and checkpoints go to `folder`.
+
+    Raises:
+        RunError: the loss or the gradient is not finite, or the disk is full; the checkpoints are from before it.
+        Interrupted: somebody asked to stop; the state was saved after the step that was under way.
+    """
+    budget = Budget(training)
+    with _disk_full_named(folder), progress, closing(Journal(folder, state.metrics_bytes, state.step)) as journal:
+        state.final = None
+        extras: Extras = {}
+        state.model.train()
+        while not budget.ended(state):
+            extras = make_step(state, training)
+            progress.stepped(state)
+
+            if budget.log_due(state):
+                line = _train_line(state, training, extras)
+                journal.write(line)
+                progress.logged(line)
+                state.meter.reset(state.clock.training())
+
+            if budget.evaluation_due(state):
+                figures = _evaluate(state, training, evaluate, journal, folder)
+                state.schedule.evaluated(figures["nll"])
+                state.averaging.evaluated(figures["nll"])
+                state.patience.evaluated(figures["nll"])
+                progress.evaluated(state)
+
+            if stop.requested or budget.checkpoint_due(state):
+                _save(state, training, journal, folder)
+
+            if stop.requested:
+                raise Interrupted(
+                    f"interrupted after step {state.step}; the state was saved",
+                    hint=f"go on with: lsseq train --run {folder} --resume",
+                )
+
+        # The lines of an end that is not a regular evaluation are no part of the state that is saved: a run that goes
+        # on with a larger budget cuts them off again and continues as if it had never stopped.
+        state.metrics_bytes = journal.sync()
+        if state.step and (state.latest is None or state.latest["step"] != state.step):
+            if state.meter.steps:
+                journal.write(_train_line(state, training, extras))
+            _evaluate(state, training, evaluate, journal, folder)
+            progress.evaluated(state)
+        state.final = state.latest
+        journal.sync()
+        _write(state, folder)
+
+
+def _train_line(state: LoopState, training: Training, extras: Extras) -> dict[str, Any]:
+    nll, norm = check_sums(state, training)
+    seconds = state.clock.training() - state.meter.since
+    return {
+        "step": state.step,
+        "epoch": state.epoch,
+        "split": "train",
+        "nll": nll,
+        "lr": state.lr,
+        "tokens_per_second": state.meter.tokens / max(seconds, 1e-9),
+        "seconds": state.clock.total(),
+        "grad_norm": norm,
+        # A model's own figures, such as the boundary rate of each layer: whatever has at most one dimension.
+        **{name: value.tolist() for name, value in extras.items() if value.dim() <= 1},
+    }
+
+
+def _evaluate(state: LoopState, training: Training, evaluate: Evaluate, journal: Journal, folder: RunFolder) -> Figures:
+    """Measure the model on the validation split and keep it where it is the best so far."""
+    check_sums(state, training)
+    with state.clock.aside():
+        state.model.eval()
+        with state.averaging.applied():
+            measured = evaluate(state.model)
+        state.model.train()
+        figures = {name: measured[name] for name in FIGURES if name in measured}
+        state.latest = {"step": state.step, **figures}
+        journal.write(
+            {"step": state.step, "epoch": state.epoch, "split": "valid", **figures, "seconds": state.clock.total()}
+        )
+        if state.best is None or figures["nll"] < state.best["nll"]:
+            state.best = state.latest
+            write_checkpoint(folder.checkpoint("best"), {"weights": state.weights()}, state.values())
+    return figures
+
+
+def _save(state: LoopState, training: Training, journal: Journal, folder: RunFolder) -> None:
+    check_sums(state, training)
+    with state.clock.aside():
+        state.metrics_bytes = journal.sync()
+        _write(state, folder)
+
+
+def _write(state: LoopState, folder: RunFolder) -> None:
+    write_checkpoint(folder.checkpoint("last"), *state.save())
+
+
+@contextmanager
+def _disk_full_named(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        raise RunError(
+            f"the disk is full: {error.filename or folder} could not be written",
+            hint=f"free some room, then go on from the last checkpoint with: lsseq train --run {folder} --resume",
+        ) from error

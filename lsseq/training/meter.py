@@ -1,0 +1,75 @@
+"""What is summed up between two lines of the log, and the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Clock:
+    """Seconds of a training over all its sessions: in all, and without evaluations and saves."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._aside = 0.0
+
+    def total(self) -> float:
+        return time.perf_counter() - self._start
+
+    def training(self) -> float:
+        return self.total() - self._aside
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What happens inside is not training."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._aside += time.perf_counter() - begin
+
+    def state(self) -> dict[str, Any]:
+        return {"total": self.total(), "aside": self._aside}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._start = time.perf_counter() - state["total"]
+        self._aside = state["aside"]
+
+
+class Meter:
+    """Sums since the last train line. They stay on the device, so that adding to them waits for nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self.tokens = 0
+        self.steps = 0
+        self.since = 0.0
+        """The clock's training seconds at the last line."""
+
+    def add(self, nll: Tensor, norm: Tensor, tokens: int) -> None:
+        """Add a step: its mean nll in nats a token, the norm of its gradient, and the tokens it read."""
+        self._sums += torch.stack([nll.double() * tokens, norm.double()])
+        self.tokens += tokens
+        self.steps += 1
+
+    def means(self) -> tuple[float, float]:
+        """The nll a token and the gradient norm a step; waits for the device. NaN where there was no step."""
+        nll, norm = self._sums.tolist()
+        return (nll / self.tokens, norm / self.steps) if self.steps else (float("nan"), float("nan"))
+
+    def reset(self, since: float) -> None:
+        self._sums.zero_()
+        self.tokens = self.steps = 0
+        self.since = since
+
+    def state(self) -> dict[str, Any]:
+        return {"sums": self._sums.tolist(), "tokens": self.tokens, "steps": self.steps, "since": self.since}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
+        self.tokens, self.steps, self.since = state["tokens"], state["steps"], state["since"]

@@ -1,0 +1,99 @@
+"""What a person sees while a model trains: a bar on a terminal, a line at each evaluation elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any, TextIO
+
+from lsseq.training.budget import Budget
+from lsseq.training.state import Figures, LoopState
+
+_SHOWN = ("bpc", "bpb", "perplexity", "accuracy", "mse", "nll")
+"""The first of them that there is is shown."""
+
+
+def headline(figures: Figures) -> str:
+    """The figure that people look at: bits per character or byte, else perplexity."""
+    name = next(name for name in _SHOWN if figures.get(name) is not None)
+    return f"{name} {figures[name]:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """`4 s`, `12 min 5 s`, `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Progress:
+    """Shows how far a training is, on standard error.
+
+    Args:
+        budget: tells how much is left.
+        stream: where to; a bar is drawn only where it is a terminal.
+    """
+
+    def __init__(self, budget: Budget, stream: TextIO | None = None) -> None:
+        self._budget = budget
+        self._stream = stream if stream is not None else sys.stderr
+        self._bar: Any = None
+        self._task: Any = None
+        self._figures = ""
+        self._speed = ""
+
+    def __enter__(self) -> Progress:
+        if self._stream.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (
+                BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}"),
+                TimeRemainingColumn(compact=True), TextColumn("left"),
+            )  # fmt: skip
+            # Twice a second is enough for eyes and costs the training nothing that can be measured.
+            self._bar = Bar(*columns, console=Console(file=self._stream), refresh_per_second=2, transient=True)
+            self._task = self._bar.add_task("", total=1.0)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def stepped(self, state: LoopState) -> None:
+        """After each step."""
+        if self._bar is not None:
+            text = f"step {state.step}{self._figures}{self._speed}"
+            self._bar.update(self._task, completed=self._budget.done(state), description=text)
+
+    def logged(self, line: Figures) -> None:
+        """After a train line."""
+        self._speed = f" · {line['tokens_per_second']:,.0f} tokens/s"
+
+    def evaluated(self, state: LoopState) -> None:
+        """After an evaluation."""
+        figures = state.latest
+        assert figures is not None
+        best = state.best is figures
+        self._figures = f" · valid {headline(figures)}"
+        seconds = state.clock.total()
+        done = self._budget.done(state)
+        left = f", about {duration(seconds / done - seconds)} left" if 0.0 < done < 1.0 else ""
+        speed = state.tokens / max(state.clock.training(), 1e-9)
+        self._print(
+            f"step {state.step}, epoch {state.epoch}: valid {headline(figures)}{' (best)' if best else ''}, "
+            f"{speed:,.0f} tokens/s, {duration(seconds)}{left}"
+        )
+
+    def _print(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False)
+        else:
+            print(text, file=self._stream, flush=True)

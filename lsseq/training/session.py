@@ -1,0 +1,199 @@
+"""From a recipe and a run folder to a trained model: what `lsseq train` does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lsseq.data import TextData, Vocabulary, open_text
+from lsseq.data.batches import training_windows
+from lsseq.errors import RequestError, RunError
+from lsseq.evaluation import measure_split
+from lsseq.model.base import SequenceModel
+from lsseq.model.factory import build_model
+from lsseq.recipe import Loaded, dump_recipe, load_recipe
+from lsseq.recipe.schema import Recipe
+from lsseq.runs import RunFolder, load_run, read_checkpoint
+from lsseq.runs.checkpoint import MANIFEST
+from lsseq.training.budget import Budget
+from lsseq.training.device import MixedPrecision, choose_device
+from lsseq.training.environment import environment, note_environment
+from lsseq.training.interrupt import stop_on_signals
+from lsseq.training.loop import train
+from lsseq.training.progress import Progress
+from lsseq.training.resume import refuse_changes
+from lsseq.training.state import Figures, LoopState
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to; the keys of `lsseq train --json`."""
+
+    run: str
+    steps: int
+    epochs: int
+    seconds: float
+    """Of all sessions, evaluations included."""
+    tokens_per_second: float
+    """Training tokens over the time without evaluations and saves."""
+    parameters: int
+    best: Figures | None
+    final: Figures | None
+    finished_before: bool = False
+    """There was nothing left to do."""
+
+
+def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: str | None = None) -> Result:
+    """Train the model of a recipe in the run folder `path`.
+
+    Args:
+        loaded: the recipe.
+        path: must not exist, or be empty, unless `resume` is set.
+        resume: go on where the run in `path` stopped, to the bit as if it had not; start where nothing was saved yet.
+        source: a run from whose best weights a new run starts.
+
+    Raises:
+        RequestError: the folder is taken or in use, the device is missing, the text cannot be read, or a resumed run
+            would not be the same training.
+        RunError: the training diverged, or the disk is full.
+        Interrupted: SIGINT or SIGTERM; the state was saved.
+    """
+    with RunFolder.claim(path, resume=resume) as folder, loaded.blame():
+        saved = (folder.checkpoint("last") / MANIFEST).exists()
+        if saved:
+            refuse_changes(loaded, load_recipe(str(folder.recipe)).recipe, str(folder))
+        device = prepare_device(loaded.recipe)
+        data = open_text(loaded.recipe.data)
+        state = build_state(loaded.recipe, data, device)
+        if saved:
+            _restore(state, folder, data)
+            if state.final is not None and Budget(loaded.recipe.training).ended(state):
+                return _result(folder, state, finished_before=True)
+        elif source is not None:
+            start_from(source, state.model, data.vocabulary)
+        folder.write_recipe(dump_recipe(loaded.recipe))
+        note_environment(folder, environment(loaded.recipe.training, device), resumed=saved)
+        data.vocabulary.save(folder.path)
+        _train(state, loaded.recipe, data, folder)
+        return _result(folder, state)
+
+
+def prepare_device(recipe: Recipe) -> torch.device:
+    """The device of a recipe, ready to give the same bits again.
+
+    Raises:
+        KeyFault: it is not there, or cannot compute in the recipe's precision.
+    """
+    training = recipe.training
+    device = choose_device(training.device)
+    MixedPrecision(training.precision, device)
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    if device.type == "cuda":
+        # Some cuBLAS and cuDNN kernels add up in an order that varies unless they are told not to.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return device
+
+
+def build_state(recipe: Recipe, data: TextData, device: torch.device) -> LoopState:
+    """The state before the first step; the seed governs the initial weights and everything that is drawn after them."""
+    torch.manual_seed(recipe.training.seed)
+    model = build_model(recipe.model, len(data.vocabulary)).to(device)
+    windows = training_windows(data.splits["train"].tokens, recipe.training, data.vocabulary.start)
+    state = LoopState.start(model, windows, recipe.training, device)
+    state.text = data.fingerprint
+    return state
+
+
+def start_from(source: str, model: SequenceModel, vocabulary: Vocabulary) -> None:
+    """Give a model the best weights of a run.
+
+    Raises:
+        RequestError: the run's vocabulary or the shapes of its weights are others; every such weight is named.
+    """
+    run = load_run(source)
+    if [run.vocabulary.token(i) for i in range(len(run.vocabulary))] != [
+        vocabulary.token(i) for i in range(len(vocabulary))
+    ]:
+        raise RequestError(
+            f"the vocabulary of {run.folder} is another one: {len(run.vocabulary)} tokens there, {len(vocabulary)} here",
+            hint=f"train on it with data.vocabulary={run.folder.path / 'vocabulary.json'}",
+        )
+    theirs, ours = run.model.state_dict(), model.state_dict()
+    faults = [
+        f"{name}: {_shape(theirs.get(name))} there, {_shape(ours.get(name))} here"
+        for name in {**theirs, **ours}
+        if _shape(theirs.get(name)) != _shape(ours.get(name))
+    ]
+    if faults:
+        raise RequestError(
+            f"the weights of {run.folder} do not fit this model: " + "; ".join(faults),
+            hint=f"the model section must be that of {run.folder.recipe}",
+        )
+    model.load_state_dict(theirs)
+
+
+def count_parameters(model: SequenceModel) -> int:
+    """The numbers that are trained; a tied weight counts once."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _train(state: LoopState, recipe: Recipe, data: TextData, folder: RunFolder) -> None:
+    def evaluate(model: SequenceModel) -> Figures:
+        streams = recipe.evaluation.training_streams
+        valid = data.splits["valid"]
+        return measure_split(model, valid, data.vocabulary, recipe.evaluation, streams=streams, device=state.device)
+
+    print(
+        f"{folder}: {count_parameters(state.model):,} parameters, {state.windows.tokens_per_epoch:,} tokens an epoch, "
+        f"{_place(state.device)}" + (f", going on after step {state.step}" if state.step else ""),
+        file=sys.stderr,
+    )
+    with stop_on_signals() as stop:
+        train(state, recipe.training, evaluate, folder, Progress(Budget(recipe.training)), stop)
+
+
+def _restore(state: LoopState, folder: RunFolder, data: TextData) -> None:
+    tensors, values = read_checkpoint(folder.checkpoint("last"), ["weights", "training"])
+    if values["loop"]["text"] != data.fingerprint:
+        raise RequestError(
+            f"the text is not the one that {folder} was trained on: {data.source}",
+            hint="its files were changed; restore them, or start a new run",
+        )
+    try:
+        state.restore(tensors, values)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise RunError(
+            f"the checkpoint of {folder} does not fit its recipe: {error}",
+            hint="another version of lsseq wrote it, or its recipe.yaml was changed",
+        ) from error
+
+
+def _result(folder: RunFolder, state: LoopState, *, finished_before: bool = False) -> Result:
+    return Result(
+        run=str(folder),
+        steps=state.step,
+        epochs=state.epoch,
+        seconds=state.clock.total(),
+        tokens_per_second=state.tokens / max(state.clock.training(), 1e-9),
+        parameters=count_parameters(state.model),
+        best=state.best,
+        final=state.final,
+        finished_before=finished_before,
+    )
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "absent" if tensor is None else "×".join(map(str, tensor.shape))
+
+
+def _place(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread" + ("s" if threads > 1 else "")

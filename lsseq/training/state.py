@@ -1,0 +1,187 @@
+"""Where a training stands: one value, saved whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lsseq.data.batches import TrainingWindows
+from lsseq.model.base import SequenceModel
+from lsseq.nn.state import State, flatten_state
+from lsseq.recipe.schema import Training
+from lsseq.training.averaging import Averaging
+from lsseq.training.device import MixedPrecision
+from lsseq.training.meter import Clock, Meter
+from lsseq.training.optimizer import build_optimizer, optimizer_state, restore_optimizer
+from lsseq.training.schedule import Patience, Schedule
+
+Figures = dict[str, Any]
+"""F of the JSON interface: `nll`, `perplexity`, `bpc` … of a split."""
+
+Tensors = dict[str, dict[str, Tensor]]
+
+
+@dataclass
+class LoopState:
+    """Everything that the next step depends on besides the text and the recipe.
+
+    What `save` returns and `restore` takes covers all of it, the generators of torch included, so that a training that
+    goes on from it computes the same numbers as one that was never stopped.
+    """
+
+    model: SequenceModel
+    windows: TrainingWindows
+    optimizer: Optimizer
+    schedule: Schedule
+    averaging: Averaging
+    precision: MixedPrecision
+    meter: Meter
+    device: torch.device
+    clock: Clock = field(default_factory=Clock)
+    patience: Patience = field(default_factory=Patience)
+    """For early stopping."""
+    text: str = ""
+    """Fingerprint of the text that is trained on; a run goes on only with the same."""
+    recurrent: State = None
+    """The state of the recurrence behind the last window, cut off from its graph."""
+    step: int = 0
+    """Steps of the optimiser."""
+    epoch: int = 0
+    """Whole epochs."""
+    tokens: int = 0
+    lr: float = 0.0
+    """The learning rate of the last step."""
+    epoch_ended: bool = False
+    """The last step was the last of its epoch."""
+    metrics_bytes: int = 0
+    """The bytes of metrics.jsonl that belong to this state."""
+    latest: Figures | None = None
+    """The last evaluation: its figures and their `step`."""
+    best: Figures | None = None
+    """The evaluation with the lowest nll so far."""
+    final: Figures | None = None
+    """The evaluation at the end; None while the training is under way."""
+
+    @classmethod
+    def start(
+        cls, model: SequenceModel, windows: TrainingWindows, training: Training, device: torch.device
+    ) -> LoopState:
+        """The state before the first step.
+
+        Raises:
+            KeyFault: the device cannot train in `training.precision`.
+        """
+        return cls(
+            model=model,
+            windows=windows,
+            optimizer=build_optimizer(model.parameters(), training),
+            schedule=Schedule(training.schedule, total_steps(training, windows)),
+            averaging=Averaging(training.averaging, model),
+            precision=MixedPrecision(training.precision, device),
+            meter=Meter(device),
+            device=device,
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """What the model is evaluated with: the averaged weights, once there is an average."""
+        with self.averaging.applied():
+            return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def values(self) -> dict[str, Any]:
+        """What a checkpoint says about its weights."""
+        return {"step": self.step, "epoch": self.epoch, "tokens": self.tokens, "best": self.best, "final": self.final}
+
+    def save(self) -> tuple[Tensors, dict[str, Any]]:
+        """The tensors in the groups `weights` and `training`, and the values that JSON can hold."""
+        training = {
+            **_prefixed("optimizer", optimizer_state(self.optimizer)),
+            **_prefixed("own", self.averaging.own_weights()),
+            **flatten_state(self.recurrent, "recurrent"),
+            "generator.cpu": torch.get_rng_state(),
+        }
+        if self.device.type == "cuda":
+            training["generator.cuda"] = torch.cuda.get_rng_state(self.device)
+        values = self.values() | {
+            "loop": {
+                "text": self.text,
+                "recurrent": _structure(self.recurrent),
+                "windows": self.windows.position(),
+                "schedule": self.schedule.state(),
+                "averaging": self.averaging.state(),
+                "scaler": self.precision.scaler.state_dict(),
+                "meter": self.meter.state(),
+                "clock": self.clock.state(),
+                "patience": self.patience.state(),
+                "lr": self.lr,
+                "epoch_ended": self.epoch_ended,
+                "metrics_bytes": self.metrics_bytes,
+                "latest": self.latest,
+            }
+        }
+        return {"weights": self.weights(), "training": training}, values
+
+    def restore(self, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> None:
+        """Go on from what `save` returned."""
+        training, loop = tensors["training"], values["loop"]
+        self.model.load_state_dict(tensors["weights"])
+        self.averaging.restore(loop["averaging"], _without("own", training))
+        restore_optimizer(self.optimizer, _without("optimizer", training))
+        self.recurrent = _rebuilt(loop["recurrent"], training, "recurrent", self.device)
+        self.windows.seek(loop["windows"])
+        self.schedule.restore(loop["schedule"])
+        if loop["scaler"]:
+            self.precision.scaler.load_state_dict(loop["scaler"])
+        self.meter.restore(loop["meter"])
+        self.clock.restore(loop["clock"])
+        self.patience.restore(loop["patience"])
+        self.lr, self.epoch_ended, self.latest = loop["lr"], loop["epoch_ended"], loop["latest"]
+        self.metrics_bytes = loop["metrics_bytes"]
+        self.step, self.epoch, self.tokens = values["step"], values["epoch"], values["tokens"]
+        self.best, self.final = values["best"], values["final"]
+        torch.set_rng_state(training["generator.cpu"].cpu())
+        if self.device.type == "cuda" and "generator.cuda" in training:
+            torch.cuda.set_rng_state(training["generator.cuda"].cpu(), self.device)
+
+
+def total_steps(training: Training, windows: TrainingWindows) -> int | None:
+    """The steps of the whole budget, as far as `steps` and `epochs` tell; expected ones where windows are random."""
+    steps_per_epoch = -(-windows.windows_per_epoch // training.accumulate)
+    by_epochs = None if training.epochs is None else training.epochs * steps_per_epoch
+    return min((n for n in (training.steps, by_epochs) if n is not None), default=None)
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}
+
+
+def _structure(state: State) -> Any:
+    """The containers of a recurrent state without its tensors, as JSON."""
+    if state is None:
+        return None
+    if isinstance(state, Tensor):
+        return "tensor"
+    if isinstance(state, Mapping):
+        return {"dict": {key: _structure(value) for key, value in state.items()}}
+    return {"list" if isinstance(state, list) else "tuple": [_structure(value) for value in state]}
+
+
+def _rebuilt(structure: Any, tensors: Mapping[str, Tensor], name: str, device: torch.device) -> State:
+    """The recurrent state of a structure, with the tensors that `flatten_state` named."""
+    if structure is None:
+        return None
+    if structure == "tensor":
+        return tensors[name].to(device)
+    ((kind, inner),) = structure.items()
+    if kind == "dict":
+        return {key: _rebuilt(value, tensors, f"{name}.{key}", device) for key, value in inner.items()}
+    values = [_rebuilt(value, tensors, f"{name}.{number}", device) for number, value in enumerate(inner)]
+    return values if kind == "list" else tuple(values)
