@@ -21,13 +21,15 @@ from lsseq.resources import data_folder
 def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends without an error.
 
-    Several processes may do so at once: a target that is there in the meantime is kept, or with `replace` moved out
-    of the way first.
+    A block that removes the folder gives it up. Several processes may do so at once: a target that is there in the meantime is kept, or with `replace` moved
+    out of the way first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield folder
+        if not folder.exists():
+            return
         folder.chmod(0o755)
         if replace and target.exists():
             with contextlib.suppress(FileNotFoundError):

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsseq.data.corpus import load_corpus
 from lsseq.data.local import local_texts
+from lsseq.data.prepare import find_prepared, prepare
 from lsseq.data.text import Text
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data, TextSplits
@@ -35,12 +37,33 @@ def find_texts(data: Data) -> Iterator[Found]:
     """
     if data.text is not None:
         yield Found(_named(data.text), local_texts(data.text), "data.text")
+    elif data.dataset is not None:
+        from lsseq.data.hub import dataset_rows
+
+        with spooled(dataset_rows(data.dataset), data.dataset.separator) as texts:
+            yield Found(data.dataset.name, texts, "data.dataset")
+    elif data.corpus is not None:
+        yield Found(data.corpus, _corpus(data.corpus), "data.corpus")
     else:
         raise KeyFault(
             "data.corpus",
             "no text is named",
             hint="give data.corpus (`lsseq data list` shows them), data.text (own files) or data.dataset",
         )
+
+
+def _corpus(name: str) -> dict[str, Text]:
+    corpus = load_corpus(name)
+    ready = find_prepared(corpus)
+    if ready is None:
+        if corpus.files:
+            raise KeyFault(
+                "data.corpus",
+                f"the corpus `{name}` is not prepared",
+                hint=f"`lsseq data prepare {name}` fetches it, or takes files at hand with --from FOLDER",
+            )
+        ready = prepare(corpus)
+    return ready.texts
 
 
 @contextlib.contextmanager
