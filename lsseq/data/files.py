@@ -21,8 +21,8 @@ from lsseq.resources import data_folder
 def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends without an error.
 
-    A block that removes the folder gives it up. Several processes may do so at once: a target that is there in the meantime is kept, or with `replace` moved
-    out of the way first.
+    A block that removes the folder gives it up. Several processes may do so at once: a target that is there in the
+    meantime is kept, or with `replace` moved out of the way first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

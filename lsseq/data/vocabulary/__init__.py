@@ -1,6 +1,7 @@
 """Vocabularies: characters, bytes, words and sentencepiece pieces."""
 
 from lsseq.data.vocabulary.base import Vocabulary
+from lsseq.data.vocabulary.given import from_torchtext
 from lsseq.data.vocabulary.pieces import SentencePieceVocabulary
 from lsseq.data.vocabulary.store import load_vocabulary
 from lsseq.data.vocabulary.symbols import ByteVocabulary, CharVocabulary
@@ -12,5 +13,6 @@ __all__ = [
     "SentencePieceVocabulary",
     "Vocabulary",
     "WordVocabulary",
+    "from_torchtext",
     "load_vocabulary",
 ]

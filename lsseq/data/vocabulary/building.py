@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from lsseq.data.text import Text, UndecodableError, undecodable_error
 from lsseq.data.vocabulary.base import Vocabulary
+from lsseq.data.vocabulary.given import read_vocabulary
 from lsseq.data.vocabulary.pieces import SentencePieceError, SentencePieceVocabulary
 from lsseq.data.vocabulary.symbols import ByteVocabulary, CharVocabulary
 from lsseq.data.vocabulary.words import WordVocabulary
@@ -17,6 +20,10 @@ from lsseq.recipe.schema import Data
 def settings(data: Data) -> dict[str, Any]:
     """What the vocabulary depends on beside the training text; equal settings and text give an equal vocabulary."""
     chosen: dict[str, Any] = {"unit": data.unit}
+    if data.vocabulary is not None:
+        path = Path(data.vocabulary).expanduser()
+        # A missing file is reported when it is read.
+        return chosen | {"file": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None}
     if data.unit == "word":
         chosen |= {"size": data.vocabulary_size, "minimum": data.minimum_count}
     elif data.unit == "sentencepiece":
@@ -31,8 +38,11 @@ def build_vocabulary(data: Data, train: Text) -> Vocabulary:
         KeyFault: a key that the unit cannot serve.
         RequestError: a byte of the text is not UTF-8.
     """
+    _check(data)
     if data.unit == "byte":
         return ByteVocabulary()
+    if data.vocabulary is not None:
+        return read_vocabulary(Path(data.vocabulary).expanduser(), data.unit)
     reader = _Reader(train)
     try:
         if data.unit == "char":
@@ -43,6 +53,15 @@ def build_vocabulary(data: Data, train: Text) -> Vocabulary:
     except UndecodableError as fault:
         offset = reader.begin + fault.offset
         raise undecodable_error(train.place(offset), train.locate(offset)[1], fault.byte) from None
+
+
+def _check(data: Data) -> None:
+    if data.minimum_count != 1 and (data.unit != "word" or data.vocabulary is not None):
+        raise KeyFault("data.minimum_count", "minimum_count is for words that are counted: `data.unit=word`")
+    if data.unit == "byte" and data.vocabulary is not None:
+        raise KeyFault("data.vocabulary", "the unit byte has a fixed vocabulary of 256 bytes")
+    if data.unit == "word" and data.vocabulary_size is not None and data.vocabulary_size < 3:
+        raise KeyFault("data.vocabulary_size", "a word vocabulary holds `<eos>`, `<unk>` and at least one word")
 
 
 class _Reader:
