@@ -34,7 +34,7 @@ class Dropout(nn.Module):
             return x
         T, B, H = x.shape
         steps = T if self.mask == "step" else 1
-        events = Draws.here(draw_key()).bernoulli(Kind.DROPOUT, self.p, steps, B, H, x.device)
+        events = Draws.here(draw_key()).mask(Kind.DROPOUT, self.p, (steps, B, H), x.device)
         return x * keep_scale(events, self.p, x.dtype)
 
     def extra_repr(self) -> str:
@@ -65,7 +65,7 @@ class EmbeddingDropout(nn.Module):
         if not self.training or self.p == 0.0:
             return vectors
         # The mask is of the vocabulary, not of the batch: it is the same whichever rows a process holds.
-        events = Draws(draw_key()).bernoulli(Kind.EMBEDDING_DROPOUT, self.p, 1, 1, len(weight), weight.device)
+        events = Draws(draw_key()).mask(Kind.EMBEDDING_DROPOUT, self.p, (1, 1, len(weight)), weight.device)
         return vectors * keep_scale(events.flatten(), self.p, weight.dtype)[tokens].unsqueeze(-1)
 
     def extra_repr(self) -> str:

@@ -84,13 +84,9 @@ class Draws:
         """The draws of a layer whose rows start where the surrounding `first_row` says."""
         return cls(key, layer, _first_row.get())
 
-    def bernoulli(
-        self, kind: Kind, rate: float, steps: int, rows: int, units: int, device: torch.device | str = "cpu"
-    ) -> Tensor:
-        """The mask (steps, rows, units) for these rows; see `bernoulli`."""
-        return bernoulli(
-            self.key, self.layer, kind, rate, steps, rows, units, first_row=self.first_row, device=torch.device(device)
-        )
+    def mask(self, kind: Kind, rate: float, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:
+        """The mask of shape (steps, rows, units) for these rows; see `bernoulli`."""
+        return bernoulli(self.key, self.layer, kind, rate, *shape, first_row=self.first_row, device=device)
 
 
 def bernoulli(

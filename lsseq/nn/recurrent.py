@@ -221,7 +221,7 @@ class Recurrent(nn.RNNBase):
         """The factors for the output x of a layer that goes into the next: a mask a step, or one for the sequence."""
         T, B = x.shape[:2] if packed is None else (len(packed.batch_sizes), int(packed.batch_sizes[0]))
         steps = T if self.dropout_mask == "step" else 1
-        mask = draws.bernoulli(Kind.LAYER_DROPOUT, self.dropout, steps, B, x.shape[-1], x.device)
+        mask = draws.mask(Kind.LAYER_DROPOUT, self.dropout, (steps, B, x.shape[-1]), x.device)
         if packed is not None:
             if packed.sorted_indices is not None:
                 mask = mask.index_select(1, packed.sorted_indices)

@@ -49,8 +49,7 @@ def flatten_state(state: State, prefix: str = "state") -> dict[str, Tensor]:
     """The tensors of a state by name, to be saved; `unflatten_state` gives the state back.
 
     The names say the structure: `state(0)` is the first item of a tuple, `state[0]` of a list, `state.h` the item `h`
-        of a
-    dict, and so on inwards: `state(1).h`. What has no tensor inside, such as None, is an empty tensor named
+    of a dict, and so on inwards, `state(1).h`. What has no tensor inside, such as None, is an empty tensor named
     `state(1)=None`. The state None as a whole has no names. Named tuples come back as plain ones.
 
     Raises:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lsseq.nn.kernels.layer import Layer, States
 from lsseq.nn.parts.dropout import recurrent_dropout
-from lsseq.nn.parts.normalisation import affine
+from lsseq.nn.parts.products import affine
 from lsseq.nn.parts.zoneout import zoneout
 from lsseq.nn.random import Kind
 
@@ -30,11 +30,11 @@ class GRUCell:
         H = weights.hidden.shape[1]
         self.blocks = [2 * H, H]
         self.weight, self.bias = weights.hidden, weights.hidden_bias
-        self.gain = None if gains is None else gains.hidden
+        self.gain = gains.hidden if gains else None
         self.reset_before = layer.variant == "before"
-        self.inputs = affine(x, weights.input, weights.input_bias, None if gains is None else gains.input, self.blocks)
-        self.drop = recurrent_dropout(layer.recurrent_dropout, layer.draws, x, H)
-        self.keep_h = zoneout(layer.zoneout_hidden, layer.draws, Kind.ZONEOUT_HIDDEN, x, H)
+        self.inputs = affine(x, weights.input, weights.input_bias, gains.input if gains else None, self.blocks)
+        self.drop = recurrent_dropout(layer.recurrent_dropout, layer.draws, self.inputs, H)
+        self.keep_h = zoneout(layer.zoneout_hidden, layer.draws, Kind.ZONEOUT_HIDDEN, self.inputs, H)
         if self.reset_before:
             none = (None, None)
             self.gates, self.candidate = zip(

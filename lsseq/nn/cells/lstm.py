@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lsseq.nn.kernels.layer import Layer, States
 from lsseq.nn.parts.dropout import recurrent_dropout
-from lsseq.nn.parts.normalisation import affine
+from lsseq.nn.parts.products import add_product, affine, layer_norm
 from lsseq.nn.parts.zoneout import zoneout
 from lsseq.nn.random import Kind
 
@@ -28,24 +27,19 @@ class LSTMCell:
         weights, gains, draws = layer.weights, layer.gains, layer.draws
         H = weights.hidden.shape[1]
         self.weight, self.gains = weights.hidden.t(), gains
-        self.inputs = affine(x, weights.input, weights.bias, None if gains is None else gains.input, [4 * H])
-        self.drop = recurrent_dropout(layer.recurrent_dropout, draws, x, H)
-        self.keep_h = zoneout(layer.zoneout_hidden, draws, Kind.ZONEOUT_HIDDEN, x, H)
-        self.keep_c = zoneout(layer.zoneout_cell, draws, Kind.ZONEOUT_CELL, x, H)
+        self.inputs = affine(x, weights.input, weights.bias, gains.input if gains else None, [4 * H])
+        self.drop = recurrent_dropout(layer.recurrent_dropout, draws, self.inputs, H)
+        self.keep_h = zoneout(layer.zoneout_hidden, draws, Kind.ZONEOUT_HIDDEN, self.inputs, H)
+        self.keep_c = zoneout(layer.zoneout_cell, draws, Kind.ZONEOUT_CELL, self.inputs, H)
 
     def step(self, x_t: Tensor, state: States, t: int) -> States:
         h, c = state
-        i, f, g, o = self._gates(x_t, h).chunk(4, dim=-1)
+        i, f, g, o = add_product(x_t, h, self.weight, self.gains.hidden if self.gains else None).chunk(4, dim=-1)
         new_c = torch.addcmul(torch.sigmoid(f) * c, torch.sigmoid(i), self.drop(torch.tanh(g), t))
         new_h = torch.sigmoid(o) * torch.tanh(self._norm_cell(new_c))
         return self.keep_h(h, new_h, t), self.keep_c(c, new_c, t)
 
-    def _gates(self, x_t: Tensor, h: Tensor) -> Tensor:
-        if self.gains is None:
-            return torch.addmm(x_t, h, self.weight)
-        return x_t + F.layer_norm(h @ self.weight, self.gains.hidden.shape, self.gains.hidden)
-
     def _norm_cell(self, c: Tensor) -> Tensor:
-        if self.gains is None:
+        if self.gains is None or self.gains.cell is None:
             return c
-        return F.layer_norm(c, c.shape[-1:], self.gains.cell, self.gains.cell_bias)
+        return layer_norm(c, self.gains.cell, self.gains.cell_bias)

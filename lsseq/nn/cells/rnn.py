@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lsseq.nn.kernels.layer import Layer, States
-from lsseq.nn.parts.normalisation import affine
+from lsseq.nn.parts.products import add_product, affine
 from lsseq.nn.parts.zoneout import zoneout
 from lsseq.nn.random import Kind
 
@@ -24,15 +23,12 @@ class RNNCell:
     def __init__(self, layer: Layer, x: Tensor) -> None:
         weights, gains = layer.weights, layer.gains
         H = weights.hidden.shape[1]
-        self.weight, self.gain = weights.hidden.t(), None if gains is None else gains.hidden
+        self.weight, self.gain = weights.hidden.t(), gains.hidden if gains else None
         self.activation = torch.relu if layer.variant == "relu" else torch.tanh
-        self.inputs = affine(x, weights.input, weights.bias, None if gains is None else gains.input, [H])
-        self.keep_h = zoneout(layer.zoneout_hidden, layer.draws, Kind.ZONEOUT_HIDDEN, x, H)
+        self.inputs = affine(x, weights.input, weights.bias, gains.input if gains else None, [H])
+        self.keep_h = zoneout(layer.zoneout_hidden, layer.draws, Kind.ZONEOUT_HIDDEN, self.inputs, H)
 
     def step(self, x_t: Tensor, state: States, t: int) -> States:
         (h,) = state
-        if self.gain is None:
-            total = torch.addmm(x_t, h, self.weight)
-        else:
-            total = x_t + F.layer_norm(h @ self.weight, self.gain.shape, self.gain)
-        return (self.keep_h(h, self.activation(total), t),)
+        new_h = self.activation(add_product(x_t, h, self.weight, self.gain))
+        return (self.keep_h(h, new_h, t),)

@@ -28,6 +28,7 @@ def loop(cell: Callable[[Layer, Tensor], Cell]) -> Kernel:
 
     def run(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
         this = cell(layer, x)
+        states = tuple(state.to(this.inputs.dtype) for state in states)
         outputs = []
         # unbind, because the backward pass of indexing costs O(T) at every step.
         for t, x_t in enumerate(this.inputs.unbind(0)):

@@ -12,15 +12,15 @@ Drop = Callable[[Tensor, int], Tensor]
 """(candidate, step) -> the candidate with dropped units."""
 
 
-def recurrent_dropout(rate: float, draws: Draws | None, x: Tensor, units: int) -> Drop:
-    """Recurrent dropout without memory loss (Semeniuta et al. 2016), a new mask each step of x (T, B, ·).
+def recurrent_dropout(rate: float, draws: Draws | None, inputs: Tensor, units: int) -> Drop:
+    """Recurrent dropout without memory loss (Semeniuta et al. 2016), a new mask each step of the inputs (T, B, ·).
 
     Only what is added to the state is dropped, kept values are divided by 1 - rate; the identity in evaluation.
     """
     if rate == 0.0 or draws is None:
         return lambda candidate, _: candidate
-    masks = draws.bernoulli(Kind.RECURRENT_DROPOUT, rate, len(x), x.shape[1], units, x.device)
-    factors = keep_scale(masks, rate, x.dtype).unbind(0)
+    masks = draws.mask(Kind.RECURRENT_DROPOUT, rate, (len(inputs), inputs.shape[1], units), inputs.device)
+    factors = keep_scale(masks, rate, inputs.dtype).unbind(0)
     return lambda candidate, t: candidate * factors[t]
 
 

@@ -13,8 +13,8 @@ Mix = Callable[[Tensor, Tensor, int], Tensor]
 """(old state, new state, step) -> the state that is carried on."""
 
 
-def zoneout(rate: float, draws: Draws | None, kind: Kind, x: Tensor, units: int) -> Mix:
-    """How old and new state (B, units) are mixed at each step of x (T, B, ·).
+def zoneout(rate: float, draws: Draws | None, kind: Kind, inputs: Tensor, units: int) -> Mix:
+    """How old and new state (B, units) are mixed at each step of inputs (T, B, ·).
 
     In training, d ⊙ old + (1 - d) ⊙ new with a mask d for every step, example and unit, 1 with probability `rate`;
     nothing is rescaled. In evaluation, without draws, the rate takes the place of the mask.
@@ -23,5 +23,7 @@ def zoneout(rate: float, draws: Draws | None, kind: Kind, x: Tensor, units: int)
         return lambda _old, new, _t: new
     if draws is None:
         return lambda old, new, _t: torch.lerp(new, old, rate)
-    keeps = draws.bernoulli(kind, rate, len(x), x.shape[1], units, x.device).unbind(0)
-    return lambda old, new, t: torch.where(keeps[t], old, new)
+    masks = draws.mask(kind, rate, (len(inputs), inputs.shape[1], units), inputs.device)
+    # As numbers, because lerp is exact at 0 and 1, and several times faster than where in both passes.
+    keeps = masks.to(inputs.dtype).unbind(0)
+    return lambda old, new, t: torch.lerp(new, old, keeps[t])
