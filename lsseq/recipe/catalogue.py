@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsseq.errors import Place, RequestError, nearest
-from lsseq.recipe.document import read_document, shown_path
+from lsseq.errors import RequestError, nearest
+from lsseq.recipe.document import read_document
 from lsseq.resources import recipes_folder
 
 
@@ -46,7 +46,7 @@ def path_of(name: str) -> Path | None:
     """The file of a name of the catalogue."""
     folder = recipes_folder().resolve()
     path = Path(os.path.normpath(folder / f"{name.removesuffix('.yaml')}.yaml"))
-    return path if path.is_file() and path.is_relative_to(folder) else None
+    return path if is_file(path) and path.is_relative_to(folder) else None
 
 
 def find(name_or_path: str) -> Path:
@@ -54,21 +54,18 @@ def find(name_or_path: str) -> Path:
 
     Raises: RequestError with the nearest names.
     """
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
+    path = Path(name_or_path)
+    if is_file(path):
         return path.resolve()
     if (known := path_of(name_or_path)) is not None:
         return known
-    for candidate in (path.with_name(path.name + ".yaml") if path.name else path, path / "recipe.yaml"):
-        if candidate.is_file():
+    for candidate in (path.with_name(f"{path.name}.yaml") if path.name else path, path / "recipe.yaml"):
+        if is_file(candidate):
             return candidate.resolve()
-    here = [file.as_posix() for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-    if path.exists():
-        raise RequestError(f"`{name_or_path}` is not a recipe file or a run folder", Place(shown_path(path)))
     raise RequestError(
-        f"there is no recipe `{name_or_path}`",
-        suggestion=nearest(name_or_path, [*names(), *here]),
-        hint="`lsseq recipes list` shows the names; a path to a file does as well",
+        f"there is no recipe `{name_or_path[:200]}`",
+        suggestion=nearest(name_or_path[:200], [*names(), *_files_beside(path)]),
+        hint="`lsseq recipes list` shows the names; a recipe file or a run folder does as well",
     )
 
 
@@ -88,3 +85,18 @@ def _entry(name: str) -> Entry:
     path = recipes_folder() / f"{name}.yaml"
     described = read_document(path).child("description")
     return Entry(name, path, None if described is None else str(described.value))
+
+
+def _files_beside(path: Path) -> list[str]:
+    try:
+        return [file.as_posix() for file in path.parent.glob("*.yaml")]
+    except (OSError, ValueError):
+        return []
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from lsseq.errors import Place, RequestError
@@ -31,9 +32,7 @@ def copy_recipe(name_or_path: str, destination: Path | None = None, *, force: bo
         lines[row] = f"{lines[row][:start]}{name}{lines[row][start + place.width :]}"
     text = "".join(lines)
     if own := catalogue.name_of(source):
-        text = text.replace(f"lsseq train {own} ", f"lsseq train {target} ").replace(
-            f"train {own}\n", f"train {target}\n"
-        )
+        text = re.sub(rf"(?<=lsseq train ){re.escape(own)}(?=\s)", lambda _: str(target), text)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return target

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ruamel.yaml.nodes import MappingNode, ScalarNode
     from ruamel.yaml.nodes import Node as YamlNode
 
-LARGEST_FILE = 1_000_000
+LARGEST_FILE = 100_000
 """Bytes of a recipe file."""
 MOST_VALUES = 20_000
 """Keys and values of a document after its aliases are followed: a few lines of aliases can stand for billions."""
@@ -110,7 +110,7 @@ def parse(text: Text) -> Node | None:
         message = f"not valid YAML: {error.problem or error.context}"
         raise RequestError(message, text.place(mark.index) if mark else Place(text.source)) from None
     except ReaderError as error:
-        message = f"not valid YAML: the character U+{ord(str(error.character)):04X} is not allowed"
+        message = f"not valid YAML: the character U+{_code(error.character):04X} is not allowed"
         raise RequestError(message, text.place(error.position)) from None
     except YAMLError as error:
         raise RequestError(f"not valid YAML: {error}", Place(text.source)) from None
@@ -170,7 +170,7 @@ class _Builder:
         try:
             value: Scalar = construct(node)
         except (ValueError, KeyError, IndexError, OverflowError):
-            raise RequestError(f"not valid YAML: `{said(str(node.value))}` is not of the type {tag}", place) from None
+            raise RequestError(f"not valid YAML: {said(str(node.value))} is not of the type {tag}", place) from None
         return value
 
     def place(self, node: YamlNode) -> Place:
@@ -222,6 +222,10 @@ def _decoded(content: bytes, shown: str) -> str:
         message = f"the byte 0x{content[error.start]:02X} is not UTF-8"
         raise RequestError(message, Place(shown, line, column, row)) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _code(character: int | str) -> int:
+    return character if isinstance(character, int) else ord(character)
 
 
 def _short(tag: str | None) -> str:

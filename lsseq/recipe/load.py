@@ -61,7 +61,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Load
     """
     path = catalogue.find(str(name_or_path))
     layer, faults = read_overrides(overrides)
-    tree = merge(_with_bases(path, (), {}), layer)
+    tree = replace(merge(_with_bases(path, (), {}), layer), place=Place(shown_path(path)))
     recipe = validated(tree, faults)
     name = recipe.name or catalogue.run_name(path)
     return Loaded(recipe.model_copy(update={"name": name}), name, path, tree)
@@ -108,8 +108,8 @@ def _base(node: Node, path: Path) -> Path:
     """The file that a value of `extends` names: beside the recipe, with or without .yaml, or in the catalogue."""
     wanted = str(node.value)
     beside = path.parent / wanted
-    for candidate in (beside, beside.with_name(beside.name + ".yaml")):
-        if candidate.is_file():
+    for candidate in (beside, path.parent / f"{wanted}.yaml"):
+        if catalogue.is_file(candidate):
             return candidate.resolve()
     if (found := catalogue.path_of(wanted)) is not None:
         return found

@@ -12,9 +12,11 @@ Mappings are merged key by key, and everything else is replaced. Three rules ser
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from lsseq.recipe.document import Node
 from lsseq.recipe.keys import below as section_below
+from lsseq.recipe.keys import fields_in, hints, section_in
 from lsseq.recipe.schema import Recipe, Section
 
 OWN = ("name", "description", "published", "expected")
@@ -34,15 +36,19 @@ def merge(lower: Node, upper: Node, section: type[Section] | None = Recipe) -> N
     return replace(upper, value=merged)
 
 
-def explicit(node: Node, section: type[Section] | None = Recipe) -> Node:
-    """The tree with bare names written out as mappings with a `kind`."""
+def explicit(node: Node, annotation: Any = Recipe) -> Node:
+    """The tree with short forms written out: a bare name as a mapping with a `kind`, one mapping for a list of them."""
+    section = fields_in(annotation)
     if section is None:
         return node
     if isinstance(node.value, str) and "kind" in section.model_fields:
         return replace(node, value={"kind": Node(node.value, node.place, node.key)})
     if not isinstance(node.value, dict):
         return node
-    return replace(node, value={key: explicit(inner, section_below(section, key)) for key, inner in node.value.items()})
+    if section_in(annotation) is None:
+        return replace(node, value=[node])
+    types = hints(section)
+    return replace(node, value={key: explicit(inner, types.get(key)) for key, inner in node.value.items()})
 
 
 def inherited(base: Node) -> Node:
