@@ -11,6 +11,7 @@ from torch import nn
 
 from lsseq.data import Split, Vocabulary
 from lsseq.data.batches import evaluation_windows
+from lsseq.errors import RequestError
 from lsseq.evaluation.figures import figures
 from lsseq.evaluation.reading import Reader, StaticReader, Tokenwise, read_all
 from lsseq.model.base import SequenceModel
@@ -46,13 +47,23 @@ def measure_split(
 
     Returns:
         The figures of `lsseq.evaluation.figures`, `tokens`, and `characters` where the text has characters.
+
+    Raises:
+        RequestError: the text is empty.
     """
+    tokens = len(split.tokens)
+    if tokens == 0:
+        raise RequestError("there is nothing to measure: the text is empty")
+    chosen: Reader = reader or StaticReader(model)
     windows = evaluation_windows(
-        split.tokens, vocabulary.start, streams=streams, window=evaluation.window, pieces=evaluation.pieces
+        split.tokens,
+        vocabulary.start,
+        streams=min(streams, tokens),
+        window=chosen.window or evaluation.window,
+        pieces=evaluation.pieces,
     )
     with evaluating(model):
-        nll_sum = read_all(reader or StaticReader(model), windows, device, keep)
-    tokens = len(split.tokens)
+        nll_sum = read_all(chosen, windows, device, keep)
     values: dict[str, Any] = figures(
         nll_sum,
         tokens,

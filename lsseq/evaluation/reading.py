@@ -22,6 +22,8 @@ class Reader(Protocol):
 
     mode: str
     """Name of the way: `deterministic`, `dynamic` or `cache`."""
+    window: int | None
+    """Steps of a window, where they are part of the definition; None where any number gives the same."""
 
     def read(self, batch: Batch, fresh: bool) -> Tensor:
         """(T, B): the negative log-likelihood of each target in nats, 0 where it is masked.
@@ -34,6 +36,7 @@ class StaticReader:
     """The model as it was trained, with nothing but its recurrent state carried along."""
 
     mode = "deterministic"
+    window: int | None = None
 
     def __init__(self, model: SequenceModel) -> None:
         self.model = model

@@ -49,7 +49,7 @@ def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
 
 
 def refuse(model: schema.Model, *keys: str) -> None:
-    """Raise a `KeyFault` for the first of these keys of `model` that was changed and that the recurrence does not have."""
+    """Raise a `KeyFault` for the first of these keys that is not at its default: the recurrence has no such thing."""
     default = schema.Model()
     for key in keys:
         if _value(model, key) != _value(default, key):

@@ -1,0 +1,180 @@
+"""A trained model in Python.
+
+import lsseq
+
+model = lsseq.load("runs/quickstart")
+model.perplexity("The statement binds a name.\\n")
+print(model.generate("The ", length=200, temperature=0.8, seed=1))
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Any, Literal
+
+from lsseq.data import Vocabulary
+from lsseq.errors import RequestError
+from lsseq.evaluation.evaluate import Mode, evaluate, find_split
+from lsseq.evaluation.reading import Tokenwise
+from lsseq.evaluation.surprisal import bits
+from lsseq.evaluation.text import text_split
+from lsseq.generation import generate_tokens, spell
+from lsseq.model.language_model import LanguageModel
+from lsseq.recipe.schema import Recipe
+from lsseq.runs import load_run
+from lsseq.training.device import choose_device
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def load(
+    run: str | os.PathLike[str], checkpoint: Literal["best", "last"] = "best", device: Device = "auto"
+) -> TrainedModel:
+    """The model of a run, ready to measure and to write.
+
+    Args:
+        run: a run folder, or its name under `runs/`.
+        checkpoint: the weights with the best validation nll, or the last ones.
+        device: `auto` takes CUDA where there is one.
+
+    Raises:
+        RequestError: there is no such run, or no CUDA.
+        RunError: the checkpoint is missing or damaged.
+
+    Example:
+        >>> model = lsseq.load("runs/quickstart")  # doctest: +SKIP
+        >>> model.bits_per_character("Any text that its vocabulary can read.")  # doctest: +SKIP
+        2.31
+    """
+    return TrainedModel(run, checkpoint, device)
+
+
+class TrainedModel:
+    """A trained language model with its vocabulary and its recipe; `lsseq.load` makes one."""
+
+    model: LanguageModel
+    """In evaluation mode."""
+    vocabulary: Vocabulary
+    recipe: Recipe
+    """Fully resolved, as the run keeps it; `evaluation` says how texts are read."""
+
+    def __init__(self, run: str | os.PathLike[str], checkpoint: str, device: Device) -> None:
+        self.device = choose_device(device)
+        loaded = load_run(run, checkpoint, str(self.device))
+        self.folder = loaded.folder.path
+        self.model, self.vocabulary, self.recipe = loaded.model, loaded.vocabulary, loaded.recipe
+
+    def perplexity(self, text: str | bytes) -> float:
+        """exp of the mean nats a token, the text being read from the initial state.
+
+        Raises:
+            RequestError: the text is empty, or holds a symbol that the vocabulary lacks.
+
+        Example:
+            >>> model.perplexity("The cat sat on the mat.\\n")  # doctest: +SKIP
+            4.97
+        """
+        return float(self._measure(text)["perplexity"])
+
+    def bits_per_character(self, text: str | bytes) -> float:
+        """Bits that the text costs, divided by its characters, whatever units the model reads.
+
+        Raises:
+            RequestError: as `perplexity`, and where the units lose the text, as words do.
+
+        Example:
+            >>> model.bits_per_character("The cat sat on the mat.\\n")  # doctest: +SKIP
+            2.31
+        """
+        values = self._measure(text)
+        if "bpc" not in values:
+            raise RequestError(
+                f"bits per character are undefined: the units ({self.vocabulary.unit}) do not give the text back",
+                hint="perplexity is defined for every unit",
+            )
+        return float(values["bpc"])
+
+    def evaluate(
+        self, split: str = "valid", *, mode: Mode = "deterministic", streams: int | None = None
+    ) -> dict[str, Any]:
+        """Measure a split of the text that the model was trained on.
+
+        Args:
+            split: `train`, `valid` or `test`.
+            mode: `deterministic`, `dynamic` (the weights follow the text) or `cache` (the neural cache).
+            streams: parts read side by side; `evaluation.streams` of the recipe where absent.
+
+        Returns:
+            The values of `lsseq eval --json`: `nll`, `perplexity`, `bpc` …, `tokens`, `mode`, `protocol`, `seconds`.
+
+        Raises:
+            RequestError: there is no such split, or the corpus is not prepared here.
+
+        Example:
+            >>> model.evaluate("test")["bpc"]  # doctest: +SKIP
+            1.97
+        """
+        found = find_split(self.recipe.data, self.vocabulary, split)
+        values = evaluate(
+            self.model, found, self.vocabulary, self.recipe, mode=mode, streams=streams, device=self.device
+        )
+        return {**values, "split": split}
+
+    def surprisal(self, text: str | bytes) -> list[tuple[str, float]]:
+        """Every token of a text with -log2 p(token | all before it).
+
+        Raises:
+            RequestError: as `perplexity`.
+
+        Example:
+            >>> model.surprisal("cat")  # doctest: +SKIP
+            [('c', 5.1), ('a', 2.0), ('t', 3.3)]
+        """
+        each = Tokenwise()
+        self._measure(text, each)
+        tokens = self.vocabulary.encode(text)
+        return [
+            (self.vocabulary.token(int(index)), float(cost))
+            for index, cost in zip(tokens, bits(each.nll()), strict=True)
+        ]
+
+    def generate(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        seed: int | None = None,
+    ) -> str:
+        """A text that goes on from a prompt; the prompt itself is not given back.
+
+        Args:
+            prompt: what was written so far.
+            length: tokens to write.
+            temperature: below 1 nearer to the likeliest text, 0 always the likeliest token, above 1 wilder.
+            top_k: draw from the k likeliest tokens only.
+            seed: the same seed gives the same text; another one each time where absent.
+
+        Raises:
+            RequestError: the prompt holds a symbol that the vocabulary lacks.
+
+        Example:
+            >>> print(model.generate("The ", length=20, temperature=0.8, seed=1))  # doctest: +SKIP
+            statement is a list
+        """
+        known = self.vocabulary.encode(prompt, "prompt").tolist()
+        tokens = generate_tokens(
+            self.model,
+            known,
+            length,
+            start=self.vocabulary.start,
+            temperature=temperature,
+            top_k=top_k,
+            seed=secrets.randbits(31) if seed is None else seed,
+        )
+        return "".join(spell(self.vocabulary, known, tokens))
+
+    def _measure(self, text: str | bytes, keep: Tokenwise | None = None) -> dict[str, Any]:
+        split = text_split(text, self.vocabulary)
+        return evaluate(self.model, split, self.vocabulary, self.recipe, streams=1, device=self.device, keep=keep)

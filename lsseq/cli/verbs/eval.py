@@ -1,0 +1,140 @@
+"""`lsseq eval`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lsseq.cli.common import json_option, print_json
+from lsseq.errors import RequestError
+
+if TYPE_CHECKING:
+    from lsseq.recipe.schema import Expected, Recipe
+
+UNITS = {
+    "nll": "nats per token",
+    "perplexity": "",
+    "bpc": "bits per character",
+    "bpb": "bits per byte",
+}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  lsseq eval quickstart --split test
+  lsseq eval quickstart --text notes.txt --tokens surprisal.tsv
+  lsseq eval quickstart --cache evaluation.cache.weight=0.2"""
+)
+@click.argument("run")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--split", type=click.Choice(["valid", "test", "train"]), help="Part of the run's text  [default: valid]")
+@click.option("--text", metavar="FILE", type=click.Path(path_type=Path), help="Measure this text instead.")
+@click.option("--streams", type=click.IntRange(1), metavar="N", help="Parts read side by side: faster on long texts.")
+@click.option("--window", type=click.IntRange(1), metavar="N", help="Steps computed at once; no effect on the figures.")
+@click.option("--dynamic", is_flag=True, help="Dynamic evaluation: the weights follow the text.")
+@click.option("--cache", is_flag=True, help="Neural cache: a pointer to the recent past.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
+@click.option("--tokens", metavar="FILE", type=click.Path(path_type=Path), help="Write the surprisal of every token.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@json_option
+def command(
+    run: str,
+    overrides: tuple[str, ...],
+    split: str | None,
+    text: Path | None,
+    streams: int | None,
+    window: int | None,
+    dynamic: bool,
+    cache: bool,
+    checkpoint: str,
+    tokens: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure how well the model of RUN predicts a text: nll, perplexity, bits per character.
+
+    RUN is a run folder, or its name under runs/. KEY=VALUE sets keys of the recipe's `evaluation` section.
+    """
+    if split is not None and text is not None:
+        raise RequestError("--split and --text exclude each other: one text is measured")
+    if dynamic and cache:
+        raise RequestError("--dynamic and --cache exclude each other")
+    if tokens is not None and not tokens.parent.is_dir():
+        raise RequestError(f"there is no folder `{tokens.parent}` for --tokens")
+    recipe = _recipe(run, [*overrides, *([f"evaluation.window={window}"] if window else [])])
+
+    from lsseq.api import load
+    from lsseq.evaluation.evaluate import evaluate, find_split
+    from lsseq.evaluation.reading import Tokenwise
+    from lsseq.evaluation.surprisal import write_surprisals
+    from lsseq.evaluation.text import file_split
+
+    trained = load(run, checkpoint, device)  # type: ignore[arg-type]
+    name = None if text is not None else split or "valid"
+    measured = file_split(text, trained.vocabulary) if text else find_split(recipe.data, trained.vocabulary, str(name))
+    each = Tokenwise() if tokens else None
+    values = evaluate(
+        trained.model,
+        measured,
+        trained.vocabulary,
+        recipe,
+        mode="dynamic" if dynamic else "cache" if cache else "deterministic",
+        streams=streams,
+        device=trained.device,
+        keep=each,
+    )
+    if name is not None:
+        values["split"] = name
+        values |= compared(values, recipe.expected, name)
+    if tokens is not None and each is not None:
+        write_surprisals(tokens, trained.vocabulary, measured.tokens, each.nll())
+    if as_json:
+        print_json(values)
+    else:
+        _print(values, str(text or name))
+
+
+def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
+    """The run's recipe, its `evaluation` section changed."""
+    from lsseq.recipe import load_recipe
+    from lsseq.runs import RunFolder
+
+    for override in overrides:
+        if not override.startswith("evaluation."):
+            raise RequestError(
+                f"`{override}` cannot be changed after training",
+                hint="a trained run takes keys of `evaluation` only, such as evaluation.cache.weight=0.2",
+            )
+    return load_recipe(str(RunFolder.open(run).recipe), overrides).recipe
+
+
+def compared(values: dict[str, Any], expected: Sequence[Expected], split: str) -> dict[str, Any]:
+    """`expected` and `met`: what the recipe states for this split, and whether the figures are within its tolerance.
+
+    A stated figure is of the model as it was trained, so nothing is compared with dynamic evaluation or the cache.
+    """
+    if values["mode"] != "deterministic":
+        return {}
+    stated = [one for one in expected if one.split == split and one.metric in values]
+    if not stated:
+        return {}
+    return {
+        "expected": [one.model_dump(exclude_none=True) for one in stated],
+        "met": all(abs(values[one.metric] - one.value) <= one.tolerance for one in stated),
+    }
+
+
+def _print(values: dict[str, Any], measured: str) -> None:
+    for key, unit in UNITS.items():
+        if key in values:
+            click.echo(f"{key:<12}{values[key]:<12.6g}{unit}".rstrip())
+    for one in values.get("expected", []):
+        met = "met" if abs(values[one["metric"]] - one["value"]) <= one["tolerance"] else "not met"
+        click.echo(f"expected    {one['metric']} {one['value']} ± {one['tolerance']}: {met}")
+    characters = f", {values['characters']:,} characters" if "characters" in values else ""
+    click.echo(f"{measured}: {values['tokens']:,} tokens{characters}; {values['seconds']:.1f} s")
+    click.echo(f"{values['mode']}; {values['protocol']}")

@@ -1,0 +1,90 @@
+"""Text from a language model, token by token."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from lsseq.data import Vocabulary
+from lsseq.data.batches import START
+from lsseq.model.language_model import LanguageModel
+from lsseq.nn.state import State
+
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+_LONGEST = 16
+"""Tokens that are held back for the rest of a character."""
+
+
+def generate_tokens(
+    model: LanguageModel,
+    prompt: Iterable[int],
+    length: int,
+    *,
+    start: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> Iterator[int]:
+    """Draw `length` tokens, each from p(token | start, prompt, the tokens drawn so far).
+
+    The draws come from a generator of their own on the CPU, so that a seed repeats a text whatever else is drawn.
+
+    Args:
+        model: in evaluation mode, on any device.
+        prompt: tokens that come first and are not given back.
+        length: tokens to draw.
+        start: the token before the first one; None for a zero vector.
+        temperature: the logits are divided by it; 0 takes the likeliest token each time.
+        top_k: draw from the k likeliest tokens only; from all where absent.
+        seed: of the generator.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = model.output.bias.device
+    read = torch.tensor([START if start is None else start, *prompt], device=device).unsqueeze(1)
+    state: State = None
+    for _ in range(length):
+        with torch.inference_mode():
+            features, state, _ = model.features(read, state)
+            token = _draw(model.project(features[-1, 0]).double().cpu(), temperature, top_k, generator)
+            read = token.to(device).view(1, 1)
+        yield int(token)
+
+
+def _draw(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> Tensor:
+    """One token out of logits (V,)."""
+    if temperature == 0:
+        return logits.argmax()
+    likeliest, tokens = logits.topk(min(top_k or len(logits), len(logits)))
+    # The largest logit is taken off first, so that a small temperature cannot overflow.
+    p = torch.softmax((likeliest - likeliest[0]) / temperature, dim=0)
+    return tokens[torch.multinomial(p, 1, generator=generator)][0]
+
+
+def spell(vocabulary: Vocabulary, prompt: Iterable[int], tokens: Iterable[int]) -> Iterator[str]:
+    """The text of tokens that follow a prompt, in parts that can be shown as they come.
+
+    The parts together are the text; bytes that are no UTF-8 become U+FFFD. An incomplete character is held back until
+    the tokens that finish it have come.
+    """
+    if vocabulary.unit == "byte":
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        yield from (part for token in tokens if (part := decoder.decode(bytes([token]))))
+        yield from filter(None, [decoder.decode(b"", final=True)])
+        return
+    # A token's text may depend on the one before it, as the space between words does.
+    known, held = list(prompt)[-1:], list[int]()
+    for token in tokens:
+        held.append(token)
+        text = _after(vocabulary, known, held)
+        if not text.endswith(_UNFINISHED) or len(held) >= _LONGEST:
+            yield text
+            known, held = held[-1:], []
+    if held:
+        yield _after(vocabulary, known, held)
+
+
+def _after(vocabulary: Vocabulary, known: list[int], tokens: list[int]) -> str:
+    return vocabulary.decode([*known, *tokens])[len(vocabulary.decode(known)) :]

@@ -1,0 +1,90 @@
+"""The chunked cross-entropy against PyTorch's on all logits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lsseq.model.loss import IGNORED, each_nll, total_nll
+
+N, H, V = 23, 5, 11
+
+
+def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    x, w, b = (torch.randn(shape, dtype=dtype, requires_grad=True) for shape in ((N, H), (V, H), (V,)))
+    y = torch.randint(0, V, (N,))
+    y[[3, 7]] = IGNORED
+    return x, w, b, y
+
+
+@pytest.mark.parametrize("at_once", [1, V, 7 * V, N * V - 1, N * V])
+def test_value_and_gradients_are_those_of_cross_entropy(at_once: int) -> None:
+    x, w, b, y = inputs()
+    ours = total_nll(x, w, b, y, at_once)
+    theirs = F.cross_entropy(F.linear(x, w, b), y, ignore_index=IGNORED, reduction="sum")
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+    for mine, other in zip(
+        torch.autograd.grad(0.3 * ours, (x, w, b)), torch.autograd.grad(0.3 * theirs, (x, w, b)), strict=True
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-14)
+
+
+def test_gradcheck() -> None:
+    x, w, b, y = inputs()
+    assert torch.autograd.gradcheck(lambda *args: total_nll(*args, y, at_once=4 * V), (x, w, b))
+    assert torch.autograd.gradcheck(lambda *args: total_nll(*args, None, y, at_once=4 * V), (x, w))
+
+
+def test_gradients_only_where_they_are_wanted() -> None:
+    x, w, b, y = inputs()
+    loss = total_nll(x.detach(), w.detach(), b, y, at_once=V)
+    loss.backward()
+    assert x.grad is None
+    assert w.grad is None
+    torch.testing.assert_close(
+        b.grad, torch.autograd.grad(F.cross_entropy(F.linear(x, w, b), y, reduction="sum"), b)[0]
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(total_nll(x, w, b, y, at_once=V), loss.detach())
+
+
+def test_each_token_against_the_definition() -> None:
+    x, w, b, y = inputs()
+    nll = each_nll(x, w, b, y, at_once=3 * V)
+    for n in range(N):
+        logits = [sum(float(w[v, h]) * float(x[n, h]) for h in range(H)) + float(b[v]) for v in range(V)]
+        expected = 0.0 if y[n] == IGNORED else math.log(sum(map(math.exp, logits))) - logits[y[n]]
+        assert float(nll[n]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_autocast_gives_a_float32_loss_and_gradients_of_the_parameters_type() -> None:
+    x, w, b, y = inputs(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        chunked, plain = total_nll(x, w, b, y, at_once=2 * V), total_nll(x, w, b, y)
+    assert chunked.dtype == plain.dtype == torch.float32
+    torch.testing.assert_close(chunked, plain)
+    for mine, other in zip(torch.autograd.grad(chunked, (x, w, b)), torch.autograd.grad(plain, (x, w, b)), strict=True):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine, other, rtol=0.05, atol=0.05)
+
+
+def test_logits_are_never_held_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    linear = F.linear
+
+    def watched(*args: Tensor) -> Tensor:
+        out = linear(*args)
+        sizes.append(out.numel())
+        return out
+
+    monkeypatch.setattr(F, "linear", watched)
+    x, w, b, y = inputs()
+    total_nll(x, w, b, y, at_once=5 * V).backward()
+    each_nll(x, w, b, y, at_once=5 * V)
+    assert max(sizes) == 5 * V
+    assert sum(sizes) == 2 * N * V
