@@ -114,18 +114,25 @@ def _open(found: Found, data: Data, vocabulary: Vocabulary | None) -> TextData:
 
 
 def _write(folder: Path, found: Found, data: Data, vocabulary: Vocabulary | None) -> None:
+    for split, text in found.texts.items():
+        if next(text.chunks(), b"") == b"":
+            raise _empty(split, found)
     if vocabulary is None:
         vocabulary = build_vocabulary(data, found.texts["train"])
     written = {split: write_tokens(text, vocabulary, folder / f"{split}.npy") for split, text in found.texts.items()}
     for split, facts in written.items():
         if facts.tokens == 0:
-            raise KeyFault(found.key, f"the {split} split of {found.source} is empty", hint="give more text")
+            raise _empty(split, found)
     vocabulary.save(folder)
     fingerprint = hashlib.sha256(
         json.dumps([_sum_of(vocabulary), {split: facts.sha256 for split, facts in written.items()}]).encode()
     ).hexdigest()
     facts_of = {split: asdict(facts) for split, facts in written.items()}
     (folder / "tokens.json").write_text(json.dumps({"fingerprint": fingerprint, "splits": facts_of}, indent=1))
+
+
+def _empty(split: str, found: Found) -> KeyFault:
+    return KeyFault(found.key, f"the {split} split of {found.source} is empty", hint="every split needs some text")
 
 
 def _read(folder: Path, source: str) -> TextData | None:

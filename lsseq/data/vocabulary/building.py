@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from lsseq.data.vocabulary.symbols import ByteVocabulary, CharVocabulary
 from lsseq.data.vocabulary.words import WordVocabulary
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data
+
+SAMPLE = 100_000_000
+"""Bytes of text that sentencepiece learns from, since it holds them in memory: of a longer text every n-th block."""
 
 
 def settings(data: Data) -> dict[str, Any]:
@@ -71,6 +75,9 @@ class _Reader:
         self._text = text
         self.begin = 0
 
+    def size(self) -> int:
+        return self._text.size()
+
     def blocks(self) -> Iterator[bytes]:
         for block in self._text.blocks():
             yield block
@@ -80,9 +87,10 @@ class _Reader:
 def _sentencepiece(data: Data, reader: _Reader) -> Vocabulary:
     if data.vocabulary_size is None:
         raise KeyFault("data.vocabulary_size", "`data.unit=sentencepiece` needs a vocabulary_size", hint="try 2000")
+    step = max(1, -(-reader.size() // SAMPLE))
     try:
         return SentencePieceVocabulary.train(
-            reader.blocks(), size=data.vocabulary_size, algorithm=data.sentencepiece.algorithm
+            islice(reader.blocks(), 0, None, step), size=data.vocabulary_size, algorithm=data.sentencepiece.algorithm
         )
     except SentencePieceError as error:
         raise KeyFault("data.vocabulary_size", f"sentencepiece: {error}") from error

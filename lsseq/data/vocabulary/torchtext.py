@@ -1,7 +1,7 @@
 """Saved torchtext vocabularies, read without torchtext and without running anything that the file says.
 
-A torchtext `Vocab` is saved with `pickle.dump` or `torch.save`. A pickle is a program that may call any function by name, so
-the reader here knows four names, none of which does anything but hold data, and refuses every other.
+A torchtext `Vocab` is saved with `pickle.dump` or `torch.save`. A pickle is a program that may call any function by
+name, so the reader here knows four names, none of which does anything but hold data, and refuses every other.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Reader(pickle.Unpickler):
         except KeyError:
             raise _ForbiddenError(f"it asks for `{module}.{name}`") from None
 
-    def persistent_load(self, pid: Any) -> NoReturn:
+    def persistent_load(self, _: Any) -> NoReturn:
         raise _ForbiddenError("it refers to data outside of it")
 
 
