@@ -61,7 +61,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Load
     """
     path = catalogue.find(str(name_or_path))
     layer, faults = read_overrides(overrides)
-    tree = replace(merge(_with_bases(path, (), {}), layer), place=Place(shown_path(path)))
+    tree = replace(merge(_with_bases(path, (), {}), layer), place=Place(shown_path(path)), key=None)
     recipe = validated(tree, faults)
     name = recipe.name or catalogue.run_name(path)
     return Loaded(recipe.model_copy(update={"name": name}), name, path, tree)

@@ -72,7 +72,7 @@ def _path(detail: ErrorDetails, tree: Node) -> Path:
         if child is not None:
             node = child
             path.append(step)
-        elif detail["type"] == "missing" and at == len(steps) - 1:
+        elif detail["type"] == "missing" and at == len(steps) - 1 and isinstance(step, str):
             path.append(step)
     return tuple(path)
 
@@ -83,12 +83,13 @@ def _fault(path: Path, detail: ErrorDetails, tree: Node) -> RequestError:
     if detail["type"] == "broken_rule":
         at = (*path, *([context["key"]] if context["key"] else []))
         return RequestError(context["message"], place_of(tree, at), context["suggestion"])
-    if detail["type"] == "missing":
+    if detail["type"] == "missing" and _node(tree, path) is None:
         return RequestError(f"missing key `{name}`", _key_place(tree, path[:-1]))
     if detail["type"] == "extra_forbidden":
         return _unknown(path, tree)
     expected = described(type_at(path))
-    value = detail["input"] if path else tree.plain()
+    node = _node(tree, path)
+    value = node.plain() if node else None
     return RequestError(f"{name} must be {expected} (got {said(value)})", place_of(tree, path), _meant(path, value))
 
 
@@ -111,14 +112,16 @@ def _meant(path: Path, value: object) -> str | None:
 
 
 def _key_place(tree: Node, path: Path) -> Place:
-    """Where the key of a path stands."""
-    node = tree
+    """Where the last key of a path stands."""
+    node = _node(tree, path)
+    return tree.place if node is None else node.key or node.place
+
+
+def _node(tree: Node, path: Path) -> Node | None:
+    node: Node | None = tree
     for step in path:
-        child = node.child(step)
-        if child is None:
-            break
-        node = child
-    return node.key or node.place
+        node = node.child(step) if node else None
+    return node
 
 
 def _order(problem: Problem) -> tuple[bool, str, int, int]:

@@ -1,0 +1,113 @@
+"""The recipes that come with lsseq."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lsseq.recipe import catalogue, dump_recipe, load_recipe
+from lsseq.recipe.document import Node, read_document
+from lsseq.recipe.load import extended
+from lsseq.resources import recipes_folder
+
+NAMES = catalogue.names()
+COMMAND = re.compile(r"^# (?:Run|Change): +lsseq train (\S+)(?: (.*))?$", re.MULTILINE)
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+def test_there_are_recipes_for_every_corpus() -> None:
+    folders = {name.partition("/")[0] for name in NAMES if "/" in name}
+    assert folders == {
+        *("ptb-char", "ptb-word", "wikitext-2", "wikitext-103", "text8", "enwik8", "tinyshakespeare", "python-docs")
+    }
+    assert all(f"{folder}/base" in NAMES for folder in folders)
+
+
+def test_it_loads_and_comes_back_from_its_dump(name: str, tmp_path: Path) -> None:
+    loaded = load_recipe(name)
+    assert loaded.name == name.replace("/", "-")
+    again = tmp_path / "again.yaml"
+    again.write_text(dump_recipe(loaded.recipe), encoding="utf-8")
+    assert load_recipe(again).recipe == loaded.recipe
+
+
+def test_it_states_all_that_its_model_needs(name: str) -> None:
+    data = load_recipe(name).recipe.data
+    assert data.corpus is not None
+    assert (data.vocabulary_size is None) == (data.unit == "byte")
+
+
+def test_it_opens_with_the_commands_that_run_and_change_it(name: str) -> None:
+    text = (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# Data:    ")
+    commands = COMMAND.findall("\n".join(text.splitlines()[:3]))
+    assert [named for named, _ in commands] == [name, name]
+    before, after = load_recipe(name).recipe, load_recipe(name, commands[1][1].split()).recipe
+    assert before != after
+
+
+def test_it_has_a_description_of_one_line(name: str) -> None:
+    description = load_recipe(name).recipe.description
+    assert description is not None
+    assert "\n" not in description
+    assert len(description) < 100
+
+
+def test_it_repeats_nothing_that_it_extends(name: str) -> None:
+    """A value that a recipe states again as its base has it is a fact in two places."""
+    path = catalogue.path_of(name)
+    assert path is not None
+    bases = extended(path)
+    if not bases:
+        return
+    base = load_recipe(bases[-1][1]).tree
+
+    def repeated(own: Node, below: Node | None, at: str) -> list[str]:
+        if isinstance(own.value, dict):
+            return [
+                found
+                for key, inner in own.value.items()
+                if key != "recurrence"  # said in every model's file, for its reader
+                for found in repeated(inner, below.child(key) if below else None, f"{at}.{key}")
+            ]
+        return [at] if below is not None and own.plain() == below.plain() else []
+
+    own = read_document(path)
+    for section in ("data", "model", "training", "evaluation"):
+        if (node := own.child(section)) is not None:
+            assert repeated(node, base.child(section), section) == []
+
+
+def test_the_quickstart_counts_in_steps_and_needs_no_download() -> None:
+    recipe = load_recipe("quickstart").recipe
+    assert recipe.data.corpus == "python-docs"
+    assert recipe.training.steps is not None
+    assert recipe.training.minutes is None
+
+
+def test_the_zoneout_recipe_is_the_papers() -> None:
+    recipe = load_recipe("ptb-char/zoneout-lstm").recipe
+    model, training = recipe.model, recipe.training
+    assert (model.recurrence, model.hidden, model.layers, model.embedding) == ("lstm", 1000, 1, "one-hot")
+    assert (model.zoneout.cell, model.zoneout.hidden) == (0.5, 0.05)
+    assert (model.initialisation.weights, model.initialisation.forget_bias) == ("orthogonal", 1.0)
+    assert model.learned_initial_state
+    assert (training.optimizer, training.lr, training.clip, training.clip_by) == ("adam", 2e-3, 1.0, "update")
+    assert (training.batch, training.bptt, training.windows) == (32, 100, "pieces")
+    assert recipe.evaluation.pieces == 100
+    assert {(figure.split, figure.value) for figure in recipe.published} == {("valid", 1.362), ("test", 1.27)}
+
+
+def test_bases_are_told_from_recipes() -> None:
+    assert catalogue.is_base("ptb-char/base")
+    assert catalogue.is_base("ptb-char/_shared")
+    assert not catalogue.is_base("quickstart")
+    assert {entry.name for entry in catalogue.entries() if entry.is_base} == {n for n in NAMES if n.endswith("/base")}
+    assert catalogue.path_of("../pyproject") is None
