@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from lsseq.errors import Interrupted, RunError
-from lsseq.model.base import Extras, SequenceModel
+from lsseq.model.base import SequenceModel
 from lsseq.recipe.schema import Training
 from lsseq.runs import RunFolder, write_checkpoint
 from lsseq.training.budget import Budget
@@ -40,14 +40,13 @@ def train(
     budget = Budget(training)
     with _disk_full_named(folder), progress, closing(Journal(folder, state.metrics_bytes, state.step)) as journal:
         state.final = None
-        extras: Extras = {}
         state.model.train()
         while not budget.ended(state):
-            extras = make_step(state, training)
+            make_step(state, training)
             progress.stepped(state)
 
             if budget.log_due(state):
-                line = _train_line(state, training, extras)
+                line = _train_line(state, training)
                 journal.write(line)
                 progress.logged(line)
                 state.meter.reset(state.clock.training())
@@ -73,7 +72,7 @@ def train(
         state.metrics_bytes = journal.sync()
         if state.step and (state.latest is None or state.latest["step"] != state.step):
             if state.meter.steps:
-                journal.write(_train_line(state, training, extras))
+                journal.write(_train_line(state, training))
             _evaluate(state, training, evaluate, journal, folder)
             progress.evaluated(state)
         state.final = state.latest
@@ -81,7 +80,7 @@ def train(
         _write(state, folder)
 
 
-def _train_line(state: LoopState, training: Training, extras: Extras) -> dict[str, Any]:
+def _train_line(state: LoopState, training: Training) -> dict[str, Any]:
     nll, norm = check_sums(state, training)
     seconds = state.clock.training() - state.meter.since
     return {
@@ -93,8 +92,7 @@ def _train_line(state: LoopState, training: Training, extras: Extras) -> dict[st
         "tokens_per_second": state.meter.tokens / max(seconds, 1e-9),
         "seconds": state.clock.total(),
         "grad_norm": norm,
-        # A model's own figures, such as the boundary rate of each layer: whatever has at most one dimension.
-        **{name: value.tolist() for name, value in extras.items() if value.dim() <= 1},
+        **{name: value.tolist() for name, value in state.told.items()},
     }
 
 

@@ -34,17 +34,16 @@ def refuse_changes(loaded: Loaded, before: Recipe, run: str) -> None:
     if problems:
         raise RequestError.of(
             problems,
-            hint=f"a run goes on only with its own data, model and training; `--from {run}` with another --run starts a "
-            "new run from its weights",
+            hint=f"a run goes on only as the same training; --from {run} starts a new run from its weights",
         )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The dotted keys whose values differ, with both values."""
-    for name in old.keys() | new.keys():
+    for name in {**old, **new}:
         key, before, after = f"{prefix}{name}", old.get(name), new.get(name)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from sorted(_differences(before, after, f"{key}."), key=lambda difference: difference[0])
+            yield from _differences(before, after, f"{key}.")
         elif before != after:
             yield key, before, after
 

@@ -121,7 +121,7 @@ def start_from(source: str, model: SequenceModel, vocabulary: Vocabulary) -> Non
         vocabulary.token(i) for i in range(len(vocabulary))
     ]:
         raise RequestError(
-            f"the vocabulary of {run.folder} is another one: {len(run.vocabulary)} tokens there, {len(vocabulary)} here",
+            f"{run.folder} has another vocabulary: {len(run.vocabulary)} tokens there, {len(vocabulary)} here",
             hint=f"train on it with data.vocabulary={run.folder.path / 'vocabulary.json'}",
         )
     theirs, ours = run.model.state_dict(), model.state_dict()

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lsseq.data.batches import TrainingWindows
-from lsseq.model.base import SequenceModel
-from lsseq.nn.state import State, flatten_state
+from lsseq.model.base import Extras, SequenceModel
+from lsseq.nn.state import State, flatten_state, map_state, unflatten_state
 from lsseq.recipe.schema import Training
 from lsseq.training.averaging import Averaging
 from lsseq.training.device import MixedPrecision
@@ -56,6 +56,8 @@ class LoopState:
     tokens: int = 0
     lr: float = 0.0
     """The learning rate of the last step."""
+    told: Extras = field(default_factory=dict)
+    """What the model told about the last window in numbers or lists of them, such as a boundary rate a layer."""
     epoch_ended: bool = False
     """The last step was the last of its epoch."""
     metrics_bytes: int = 0
@@ -109,7 +111,6 @@ class LoopState:
         values = self.values() | {
             "loop": {
                 "text": self.text,
-                "recurrent": _structure(self.recurrent),
                 "windows": self.windows.position(),
                 "schedule": self.schedule.state(),
                 "averaging": self.averaging.state(),
@@ -118,6 +119,7 @@ class LoopState:
                 "clock": self.clock.state(),
                 "patience": self.patience.state(),
                 "lr": self.lr,
+                "told": {name: value.tolist() for name, value in self.told.items()},
                 "epoch_ended": self.epoch_ended,
                 "metrics_bytes": self.metrics_bytes,
                 "latest": self.latest,
@@ -131,7 +133,7 @@ class LoopState:
         self.model.load_state_dict(tensors["weights"])
         self.averaging.restore(loop["averaging"], _without("own", training))
         restore_optimizer(self.optimizer, _without("optimizer", training))
-        self.recurrent = _rebuilt(loop["recurrent"], training, "recurrent", self.device)
+        self.recurrent = map_state(lambda tensor: tensor.to(self.device), unflatten_state(training, "recurrent"))
         self.windows.seek(loop["windows"])
         self.schedule.restore(loop["schedule"])
         if loop["scaler"]:
@@ -140,6 +142,7 @@ class LoopState:
         self.clock.restore(loop["clock"])
         self.patience.restore(loop["patience"])
         self.lr, self.epoch_ended, self.latest = loop["lr"], loop["epoch_ended"], loop["latest"]
+        self.told = {name: torch.tensor(value) for name, value in loop["told"].items()}
         self.metrics_bytes = loop["metrics_bytes"]
         self.step, self.epoch, self.tokens = values["step"], values["epoch"], values["tokens"]
         self.best, self.final = values["best"], values["final"]
@@ -161,27 +164,3 @@ def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}
-
-
-def _structure(state: State) -> Any:
-    """The containers of a recurrent state without its tensors, as JSON."""
-    if state is None:
-        return None
-    if isinstance(state, Tensor):
-        return "tensor"
-    if isinstance(state, Mapping):
-        return {"dict": {key: _structure(value) for key, value in state.items()}}
-    return {"list" if isinstance(state, list) else "tuple": [_structure(value) for value in state]}
-
-
-def _rebuilt(structure: Any, tensors: Mapping[str, Tensor], name: str, device: torch.device) -> State:
-    """The recurrent state of a structure, with the tensors that `flatten_state` named."""
-    if structure is None:
-        return None
-    if structure == "tensor":
-        return tensors[name].to(device)
-    ((kind, inner),) = structure.items()
-    if kind == "dict":
-        return {key: _rebuilt(value, tensors, f"{name}.{key}", device) for key, value in inner.items()}
-    values = [_rebuilt(value, tensors, f"{name}.{number}", device) for number, value in enumerate(inner)]
-    return values if kind == "list" else tuple(values)

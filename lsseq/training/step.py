@@ -10,7 +10,7 @@ from torch import nn
 
 from lsseq.data.batches import TrainingWindows, Window
 from lsseq.errors import RunError
-from lsseq.model.base import Extras, Output
+from lsseq.model.base import Output
 from lsseq.nn.state import detach_state
 from lsseq.recipe.schema import Training
 from lsseq.training.clipping import clip_gradient, clipped_update
@@ -18,8 +18,8 @@ from lsseq.training.optimizer import set_learning_rate
 from lsseq.training.state import LoopState
 
 
-def make_step(state: LoopState, training: Training) -> Extras:
-    """Read the next windows and make one step; the extras of the last window.
+def make_step(state: LoopState, training: Training) -> None:
+    """Read the next windows and make one step.
 
     On the CPU the loss and the gradient norm are checked before the optimiser uses them. On CUDA that would make every
     step wait for the device, so there the sums in `state.meter` are checked when they are read (`check_sums`).
@@ -62,7 +62,7 @@ def make_step(state: LoopState, training: Training) -> Extras:
     state.tokens += sum(tokens)
     state.epoch_ended = windows[-1].ends_epoch
     state.epoch = windows[-1].epoch + int(state.epoch_ended)
-    return output.extras
+    state.told = {name: value.detach() for name, value in output.extras.items() if value.dim() <= 1}
 
 
 def check_sums(state: LoopState, training: Training) -> tuple[float, float]:

@@ -1,0 +1,60 @@
+"""Lines go to metrics.jsonl always and to TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lsseq.runs import RunFolder, read_metrics
+from lsseq.training.journal import Journal
+
+
+def line(step: int) -> dict[str, object]:
+    return {"step": step, "epoch": 0, "split": "train", "nll": step / 3, "rate": [0.5, 0.25], "lr": float("nan")}
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_has_the_same_figures(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    journal = Journal(RunFolder(tmp_path), 0, 0)
+    journal.write(line(3))
+    journal.close()
+    assert scalars(tmp_path / "tensorboard") == {
+        "train/nll": [(3, 1.0)],
+        "train/rate/0": [(3, 0.5)],
+        "train/rate/1": [(3, 0.25)],
+    }
+
+
+def test_a_resumed_run_withdraws_what_came_later(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    journal = Journal(RunFolder(tmp_path), 0, 0)
+    journal.write(line(3))
+    position = journal.sync()
+    journal.write(line(6))
+    journal.close()
+    journal = Journal(RunFolder(tmp_path), position, 3)
+    journal.write(line(9))
+    journal.close()
+    assert scalars(tmp_path / "tensorboard")["train/nll"] == [(3, 1.0), (9, 3.0)]
+    assert [read["step"] for read in read_metrics(tmp_path / "metrics.jsonl")] == [3, 9]
+
+
+def test_without_tensorboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    journal = Journal(RunFolder(tmp_path), 0, 0)
+    journal.write(line(3))
+    journal.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert read_metrics(tmp_path / "metrics.jsonl") == [line(3) | {"lr": None}]
+    assert capfd.readouterr() == ("", "")

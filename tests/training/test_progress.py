@@ -1,0 +1,66 @@
+"""What a person sees during training."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from toys import toy_state, toy_training
+
+from lsseq.training.budget import Budget
+from lsseq.training.progress import Progress, duration, headline
+from lsseq.training.state import LoopState
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def measured_state() -> tuple[LoopState, Budget]:
+    training = toy_training(steps=40)
+    state = toy_state(training)
+    state.step, state.tokens, state.epoch = 10, 30_000, 1
+    state.latest = state.best = {"step": 10, "nll": 0.7, "bpc": 1.01}
+    state.clock.restore({"total": 30.0, "aside": 0.0})
+    return state, Budget(training)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (725, "12 min 5 s"), (12_000, "3 h 20 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_headline_prefers_bits() -> None:
+    assert headline({"nll": 0.7, "perplexity": 2.0, "bpc": 1.0}) == "bpc 1.0000"
+    assert headline({"nll": 0.7, "perplexity": 2.0}) == "perplexity 2.0000"
+    assert headline({"nll": 0.7, "perplexity": 2.0, "bpb": 1.0, "bpc": None}) == "bpb 1.0000"
+
+
+def test_a_plain_line_at_each_evaluation() -> None:
+    state, budget = measured_state()
+    stream = io.StringIO()
+    with Progress(budget, stream) as progress:
+        progress.stepped(state)
+        progress.logged({"tokens_per_second": 1000.0})
+        assert stream.getvalue() == ""
+        progress.evaluated(state)
+    assert (
+        stream.getvalue() == "step 10, epoch 1: valid bpc 1.0100 (best), 1,000 tokens/s, 30 s, about 1 min 30 s left\n"
+    )
+
+
+def test_a_bar_on_a_terminal() -> None:
+    state, budget = measured_state()
+    stream = Terminal()
+    with Progress(budget, stream) as progress:
+        progress.logged({"tokens_per_second": 1234.0})
+        progress.evaluated(state)
+        progress.stepped(state)
+        progress._bar.refresh()
+    shown = stream.getvalue()
+    assert "25 %" in shown
+    assert "step 10 · valid bpc 1.0100 · 1,234 tokens/s" in shown
