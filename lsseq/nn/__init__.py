@@ -1,12 +1,14 @@
-"""Recurrent layers that share and preserve state, used as those of `torch.nn` are; this package can be used alone.
+"""Recurrent layers that share and preserve state, used as those of `torch.nn` are. The package can be used alone:
 
-import torch
-import lsseq.nn as lnn
+    import torch
+    import lsseq.nn as lnn
 
-lstm = lnn.LSTM(32, 64, num_layers=2, zoneout_cell=0.5, zoneout_hidden=0.05)
-x = torch.randn(100, 8, 32)  # (T, B, I)
-output, (h, c) = lstm(x)     # (T, B, H), states (layers, B, H)
-print(lstm.explain())        # the back end that is taken, and why
+    lstm = lnn.LSTM(32, 64, num_layers=2, zoneout_cell=0.5, zoneout_hidden=0.05)
+    x = torch.randn(100, 8, 32)  # (T, B, I)
+    output, (h, c) = lstm(x)  # (T, B, H), states (layers, B, H)
+    print(lstm.explain())  # the back end that is taken, and why
+
+`init` initialises the layers, `random` is the source of all masks, `state` handles recurrent states of any structure.
 """
 
 from lsseq.nn import init, random, state

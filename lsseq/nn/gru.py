@@ -46,6 +46,7 @@ class GRU(Recurrent, nn.GRU):
     """
 
     recurrence = "GRU"
+    reset: Literal["after", "before"]
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class GRU(Recurrent, nn.GRU):
         )
         check_member("reset", reset, ("after", "before"))
         self._set_options(
-            variant=reset,
+            reset=reset,
             zoneout_hidden=zoneout_hidden,
             recurrent_dropout=recurrent_dropout,
             weight_dropout=weight_dropout,
@@ -88,3 +89,7 @@ class GRU(Recurrent, nn.GRU):
             norm=norm,
             backend=backend,
         )
+
+    @property
+    def variant(self) -> str:
+        return self.reset

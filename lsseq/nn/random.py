@@ -116,7 +116,7 @@ def bernoulli(
     prefix = (key & 0xFFFFFFFF, key >> 32, layer, kind)
     a, b = (_chain(start, prefix, step, row).reshape(-1, 1) for start in (0x243F6A88, 0x85A308D3))
     unit = torch.arange(units, dtype=torch.int32, device=device) * _signed(_GOLDEN)
-    flat = events.view(-1, units)
+    flat = events.view(steps * rows, units)
     lines = max(1, _BLOCK // max(1, units)) if events.device.type == "cpu" else max(1, len(flat))
     for begin in range(0, len(flat), lines):
         part = slice(begin, begin + lines)

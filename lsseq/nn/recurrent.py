@@ -35,8 +35,12 @@ class Recurrent(nn.RNNBase):
     weight_dropout: float = 0.0
     dropout_mask: MaskOver = "step"
     norm: Literal["layer"] | None = None
-    variant: str = ""
     backend: Backend = "auto"
+
+    @property
+    def variant(self) -> str:
+        """Which of the recurrences of its name this is: the reset of a GRU, the nonlinearity of an RNN."""
+        return ""
 
     def _set_options(self, **options: Any) -> None:
         """Takes the options of a subclass, checks them, and adds the parameters that they need."""
@@ -259,6 +263,7 @@ class Recurrent(nn.RNNBase):
     def extra_repr(self) -> str:
         """As `torch.nn`, with the options that differ from their default."""
         options: dict[str, object] = {"dropout_mask": "step", "norm": None, "backend": "auto"}
+        options |= {"reset": "after"} if self.recurrence == "GRU" else {}
         options |= dict.fromkeys(("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"), 0.0)
         shown = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
         return ", ".join([super().extra_repr(), *shown])

@@ -73,10 +73,13 @@ class RNN(Recurrent, nn.RNN):
             dtype=dtype,
         )
         self._set_options(
-            variant=nonlinearity,
             zoneout_hidden=zoneout_hidden,
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
             norm=norm,
             backend=backend,
         )
+
+    @property
+    def variant(self) -> str:
+        return str(self.nonlinearity)

@@ -1,0 +1,371 @@
+"""What the recurrent layers share: parity with torch.nn, shapes and states, choice of back end, refusals."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
+
+import lsseq.nn as lnn
+from lsseq.nn.random import Kind, bernoulli, draw_key
+
+F64 = torch.float64
+CELLS = ["LSTM", "GRU", "RNN"]
+T, B, I, H = 7, 3, 5, 6
+
+
+def pair(cell: str, seed: int = 0, options: dict[str, object] | None = None, **arguments: object) -> tuple:
+    """A layer of ours with `options`, and torch's, with the same weights."""
+    torch.manual_seed(seed)
+    theirs = getattr(nn, cell)(I, H, dtype=F64, **arguments)
+    ours = getattr(lnn, cell)(I, H, dtype=F64, **arguments, **(options or {}))
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def initial(cell: str, rows: int, batch: int = B, proj: int = 0, seed: int = 1) -> object:
+    g = torch.Generator().manual_seed(seed)
+    h = torch.randn(rows, batch, proj or H, dtype=F64, generator=g)
+    return (h, torch.randn(rows, batch, H, dtype=F64, generator=g)) if cell == "LSTM" else h
+
+
+def tensors(*values: object) -> list[Tensor]:
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, (Tensor, PackedSequence)):
+            found.append(value.data if isinstance(value, PackedSequence) else value)
+        else:
+            found += tensors(*value)
+    return found
+
+
+def assert_same(ours: tuple, theirs: tuple, tolerance: float = 1e-12) -> None:
+    for got, want in zip(tensors(*ours), tensors(*theirs), strict=True):
+        torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance / 100)
+
+
+VENDOR = [
+    {},
+    {"num_layers": 3},
+    {"bias": False},
+    {"batch_first": True},
+    {"bidirectional": True},
+    {"num_layers": 2, "bidirectional": True, "bias": False, "batch_first": True},
+]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("arguments", VENDOR, ids=str)
+def test_equals_torch_without_options(cell: str, arguments: dict[str, object]) -> None:
+    ours, theirs = pair(cell, **arguments)
+    x = torch.randn(*((B, T, I) if "batch_first" in arguments else (T, B, I)), dtype=F64)
+    rows = ours.num_layers * (2 if ours.bidirectional else 1)
+    for state in (None, initial(cell, rows)):
+        assert_same(ours(x, state), theirs(x, state), 0.0)
+    for got, want in zip(ours.parameters(), theirs.parameters(), strict=True):
+        (a,), (b,) = torch.autograd.grad(ours(x)[0].sum(), got), torch.autograd.grad(theirs(x)[0].sum(), want)
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("arguments", [{}, {"num_layers": 2}, {"bias": False}, {"batch_first": True}], ids=str)
+def test_reference_equals_torch(cell: str, arguments: dict[str, object]) -> None:
+    ours, theirs = pair(cell, options={"backend": "reference"}, **arguments)
+    x = torch.randn(*((B, T, I) if "batch_first" in arguments else (T, B, I)), dtype=F64, requires_grad=True)
+    state = initial(cell, ours.num_layers)
+    for tensor in tensors(state):
+        tensor.requires_grad_()
+    results = ours(x, state), theirs(x, state)
+    assert_same(*results)
+    grads = []
+    for result, layer in zip(results, (ours, theirs), strict=True):
+        loss = sum(tensor.square().sum() for tensor in tensors(*result))
+        grads.append(torch.autograd.grad(loss, [x, *tensors(state), *layer.parameters()]))
+    assert_same(*grads)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (2, 1), (63, 2)], ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_reference_at_odd_sizes(cell: str, shape: tuple[int, int]) -> None:
+    ours, theirs = pair(cell, options={"backend": "reference"})
+    x = torch.randn(*shape, I, dtype=F64)
+    assert_same(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_nonlinearities(nonlinearity: str) -> None:
+    x = torch.randn(T, B, I, dtype=F64)
+    for options in ({}, {"backend": "reference"}, {"weight_dropout": 1e-15}):
+        ours, theirs = pair("RNN", options=options, nonlinearity=nonlinearity)
+        assert_same(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_initialisation_and_signature_are_torchs(cell: str) -> None:
+    torch.manual_seed(3)
+    theirs = getattr(nn, cell)(I, H, 2).state_dict()
+    torch.manual_seed(3)
+    ours = getattr(lnn, cell)(I, H, 2).state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    getattr(nn, cell)(I, H, 2).load_state_dict(ours)
+    documented = getattr(nn, cell).__doc__.split("\n")[0]
+    order = [name.split("=")[0] for name in documented[documented.index("(") + 1 : -1].split(",")]
+    accepted = inspect.signature(getattr(lnn, cell)).parameters.values()
+    assert [p.name for p in accepted if p.kind is p.POSITIONAL_OR_KEYWORD] == [name.strip() for name in order]
+    assert isinstance(getattr(lnn, cell)(I, H), getattr(nn, cell))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_projections(bidirectional: bool) -> None:
+    ours, theirs = pair("LSTM", num_layers=2, proj_size=4, bidirectional=bidirectional)
+    x, state = torch.randn(T, B, I, dtype=F64), initial("LSTM", 4 if bidirectional else 2, proj=4)
+    assert_same(ours(x, state), theirs(x, state), 0.0)
+    # The same kernels with a weight given from outside; a rate that drops nothing here.
+    ours.weight_dropout = 1e-15
+    assert_same(ours(x, state), theirs(x, state))
+    assert_same(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("options", [{}, {"backend": "reference"}, {"weight_dropout": 1e-15}], ids=str)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_unbatched(cell: str, options: dict[str, object], batch_first: bool) -> None:
+    ours, theirs = pair(cell, options=options, num_layers=2, batch_first=batch_first)
+    x = torch.randn(T, I, dtype=F64)
+    state = initial(cell, 2)
+    state = tuple(s[:, 0] for s in state) if cell == "LSTM" else state[:, 0]
+    for hx in (None, state):
+        assert_same(ours(x, hx), theirs(x, hx))
+
+
+# ----------------------------------------------------------------------------------------------------------- packed
+
+
+def packed() -> PackedSequence:
+    g = torch.Generator().manual_seed(2)
+    return pack_sequence([torch.randn(n, I, dtype=F64, generator=g) for n in (3, 7, 5)], enforce_sorted=False)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("options", [{}, {"weight_dropout": 1e-15}], ids=str)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_packed(cell: str, options: dict[str, object], bidirectional: bool) -> None:
+    ours, theirs = pair(cell, options=options, num_layers=2, bidirectional=bidirectional)
+    for state in (None, initial(cell, 4 if bidirectional else 2)):
+        got, want = ours(packed(), state), theirs(packed(), state)
+        assert_same(got, want)
+        assert torch.equal(got[0].unsorted_indices, want[0].unsorted_indices)
+
+
+@pytest.mark.parametrize("mask", ["step", "sequence"])
+def test_packed_rows_get_the_masks_of_their_place_in_the_batch(mask: str) -> None:
+    layer = lnn.GRU(I, H, 2, dtype=F64, dropout=0.5, dropout_mask=mask)
+    torch.manual_seed(3)
+    output, lengths = pad_packed_sequence(layer(packed())[0])
+    x, _ = pad_packed_sequence(packed())
+    torch.manual_seed(3)
+    padded, _ = layer(x)
+    for row, length in enumerate(lengths):
+        torch.testing.assert_close(output[:length, row], padded[:length, row], rtol=1e-12, atol=1e-14)
+
+
+# ---------------------------------------------------------------------------------------- dropout between the layers
+
+
+@pytest.mark.parametrize("backend", ["cudnn", "reference"])
+@pytest.mark.parametrize("mask", ["step", "sequence"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_between_layers(cell: str, mask: str, backend: str) -> None:
+    layer = getattr(lnn, cell)(I, H, 2, dtype=F64, dropout=0.4, dropout_mask=mask, backend=backend)
+    singles = [getattr(nn, cell)(size, H, dtype=F64) for size in (I, H)]
+    for k, single in enumerate(singles):
+        single.load_state_dict(
+            {name.replace(f"_l{k}", "_l0"): p for name, p in layer.state_dict().items() if f"_l{k}" in name}
+        )
+    x = torch.randn(T, B, I, dtype=F64)
+    torch.manual_seed(3)
+    dropped = bernoulli(draw_key(), 0, Kind.LAYER_DROPOUT, 0.4, T if mask == "step" else 1, B, H)
+    expected = singles[1](singles[0](x)[0] * (~dropped) / 0.6)[0]
+    torch.manual_seed(3)
+    torch.testing.assert_close(layer(x)[0], expected, rtol=1e-12, atol=1e-14)
+    assert_same(layer.eval()(x)[:1], (singles[1](singles[0](x)[0])[0],))
+
+
+def test_layers_draw_masks_of_their_own() -> None:
+    layer = lnn.RNN(H, H, 2, nonlinearity="relu", zoneout_hidden=0.5, dtype=F64)
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            parameter.copy_(torch.eye(H) if name == "weight_ih_l0" else torch.zeros_like(parameter))
+            if name.startswith("bias_ih"):
+                parameter.fill_(1.0)
+    _, h = layer(torch.rand(1, 400, H, dtype=F64) + 1)
+    kept = (h == 0).double() - 0.5
+    assert abs((kept[0] * kept[1]).mean() * 4) < 4 / (400 * H) ** 0.5
+
+
+# ----------------------------------------------------------------------------------------------------- being a module
+
+
+def test_copies_and_saved_states_give_the_same_output() -> None:
+    layer = lnn.LSTM(I, H, 2, zoneout_cell=0.5, norm="layer", dropout=0.2).eval()
+    x = torch.randn(T, B, I)
+    assert torch.equal(copy.deepcopy(layer)(x)[0], layer(x)[0])
+    buffer = io.BytesIO()
+    torch.save(layer.state_dict(), buffer)
+    buffer.seek(0)
+    other = lnn.LSTM(I, H, 2, zoneout_cell=0.5, norm="layer", dropout=0.2).eval()
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    assert torch.equal(other(x)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_no_grad_and_functional_call(cell: str, backend: str) -> None:
+    ours, theirs = pair(cell, options={"backend": backend})
+    x = torch.randn(T, B, I, dtype=F64)
+    with torch.no_grad():
+        assert not ours(x)[0].requires_grad
+    other = {name: torch.zeros_like(p) for name, p in ours.named_parameters()}
+    assert_same(torch.func.functional_call(ours, other, (x,)), torch.func.functional_call(theirs, other, (x,)))
+
+
+def test_options_may_change_between_calls() -> None:
+    layer = lnn.LSTM(I, H, zoneout_cell=0.5)
+    assert layer.explain().startswith("LSTM: reference")
+    layer.zoneout_cell = 0.0
+    assert layer.explain().startswith("LSTM: cudnn")
+    assert torch.equal(layer(torch.zeros(2, 1, I))[0], nn.LSTM.forward(layer, torch.zeros(2, 1, I))[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", [{}, {"norm": "layer"}], ids=str)
+def test_autocast_keeps_states_in_the_weights_precision(options: dict[str, str], dtype: torch.dtype) -> None:
+    x = torch.randn(T, B, I)
+    layers = [
+        lnn.LSTM(I, H, 2, zoneout_cell=0.5, zoneout_hidden=0.1, recurrent_dropout=0.2, **options),
+        lnn.GRU(I, H, 2, zoneout_hidden=0.1, recurrent_dropout=0.2, **options),
+        lnn.GRU(I, H, 2, reset="before", zoneout_hidden=0.1, **options),
+        lnn.RNN(I, H, 2, zoneout_hidden=0.1, **options),
+    ]
+    for layer in layers:
+        for training in (True, False):
+            layer.train(training)
+            torch.manual_seed(0)
+            exact = layer(x)[0]
+            torch.manual_seed(0)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                output, state = layer(x.to(dtype))
+            assert {tensor.dtype for tensor in tensors(output, state)} == {torch.float32}
+            assert (output - exact).abs().mean() < 0.02
+
+
+def test_on_the_meta_device() -> None:
+    layer = lnn.LSTM(I, H, device="meta", zoneout_cell=0.5, norm="layer")
+    output, (h, c) = layer(torch.empty(T, B, I, device="meta"))
+    assert (output.shape, h.shape, c.shape) == ((T, B, H), (1, B, H), (1, B, H))
+
+
+def test_repr() -> None:
+    assert repr(lnn.LSTM(4, 5)) == "LSTM(4, 5)"
+    layer = lnn.LSTM(4, 5, 2, dropout=0.5, dropout_mask="sequence", zoneout_cell=0.5, norm="layer", backend="reference")
+    assert repr(layer) == (
+        "LSTM(4, 5, num_layers=2, dropout=0.5, dropout_mask=sequence, norm=layer, backend=reference, zoneout_cell=0.5)"
+    )
+
+
+# ------------------------------------------------------------------------------------------- back ends and refusals
+
+
+def test_explain() -> None:
+    vendor = "cudnn (PyTorch's own kernels: cuDNN on CUDA, oneDNN or ATen on CPU)"
+    loop = "reference (a loop over the steps in plain PyTorch operations)"
+    assert lnn.LSTM(4, 5).explain() == f"LSTM: {vendor}: no option asks for more"
+    assert lnn.GRU(4, 5, backend="reference").explain() == f"GRU: {loop}: as requested"
+    assert lnn.LSTM(4, 5, zoneout_cell=0.5, recurrent_dropout=0.25).explain() == (
+        f"LSTM in training: {loop}: PyTorch's own kernels cannot serve zoneout_cell=0.5, recurrent_dropout=0.25, "
+        "and no fused kernel exists for LSTM\n"
+        f"LSTM in evaluation: {loop}: PyTorch's own kernels cannot serve zoneout_cell=0.5, "
+        "and no fused kernel exists for LSTM"
+    )
+    assert lnn.RNN(4, 5, weight_dropout=0.5).explain() == f"RNN: {vendor}: no option asks for more"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"backend": "fused"}, "backend='fused': no fused kernel exists for LSTM; use 'auto' or 'reference'"),
+        (
+            {"backend": "cudnn", "zoneout_cell": 0.5, "norm": "layer"},
+            "backend='cudnn': PyTorch's own kernels cannot serve zoneout_cell=0.5, norm='layer'; "
+            "use 'auto' or 'reference'",
+        ),
+        (
+            {"backend": "reference", "bidirectional": True},
+            "backend='reference': bidirectional=True is served by PyTorch's own kernels only; use 'auto' or 'cudnn'",
+        ),
+        (
+            {"proj_size": 2, "bidirectional": True, "zoneout_hidden": 0.1},
+            "bidirectional=True, proj_size=2 is served by PyTorch's own kernels only, "
+            "which cannot serve zoneout_hidden=0.1",
+        ),
+        (
+            {"bidirectional": True, "recurrent_dropout": 0.1},
+            "bidirectional=True is served by PyTorch's own kernels only, which cannot serve recurrent_dropout=0.1",
+        ),
+        ({"zoneout_cell": 1.5}, "zoneout_cell should be a number in range [0, 1], got 1.5"),
+        ({"zoneout_hidden": -0.1}, "zoneout_hidden should be a number in range [0, 1], got -0.1"),
+        ({"recurrent_dropout": True}, "recurrent_dropout should be a number in range [0, 1], got True"),
+        ({"weight_dropout": "0.5"}, "weight_dropout should be a number in range [0, 1], got '0.5'"),
+        ({"norm": "batch"}, "norm should be one of None, 'layer', got 'batch'"),
+        ({"dropout_mask": "word"}, "dropout_mask should be one of 'step', 'sequence', got 'word'"),
+        ({"backend": "cuda"}, "backend should be one of 'auto', 'cudnn', 'fused', 'reference', got 'cuda'"),
+    ],
+)
+def test_refusals(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared
+        lnn.LSTM(4, 5, **arguments)
+    assert str(caught.value) == message
+
+
+def test_options_of_other_recurrences_are_unknown() -> None:
+    for cell, option in (
+        ("GRU", "zoneout_cell"),
+        ("RNN", "zoneout_cell"),
+        ("RNN", "recurrent_dropout"),
+        ("LSTM", "reset"),
+    ):
+        with pytest.raises(TypeError, match=option):
+            getattr(lnn, cell)(4, 5, **{option: 0.1})
+
+
+def test_packed_with_zoneout_is_refused() -> None:
+    layer = lnn.LSTM(I, H, dtype=F64, zoneout_cell=0.5)
+    with pytest.raises(
+        ValueError, match=r"^PackedSequence is served by PyTorch's own kernels only, which cannot serve zo"
+    ):
+        layer(packed())
+
+
+@pytest.mark.parametrize(
+    ("shape", "state", "error", "message"),
+    [
+        ((0, B, I), None, RuntimeError, "Expected sequence length to be larger than 0 in RNN"),
+        ((T, B, I + 1), None, RuntimeError, "input.size(-1) must be equal to input_size. Expected 5, got 6"),
+        ((T,), None, ValueError, "GRU: Expected input to be 2D or 3D, got 1D instead"),
+        ((T, B, I), (1, B + 1, H), RuntimeError, "Expected h size (1, 3, 6), got [1, 4, 6]"),
+        ((T, B, I), (1, H), RuntimeError, "For 3-D input, the state should also be 3-D but got 2-D"),
+    ],
+)
+def test_shapes_that_do_not_fit(
+    shape: tuple[int, ...], state: tuple[int, ...] | None, error: type[Exception], message: str
+) -> None:
+    layer = lnn.GRU(I, H, backend="reference")
+    with pytest.raises(error) as caught:
+        layer(torch.zeros(shape), None if state is None else torch.zeros(state))
+    assert str(caught.value) == message
