@@ -33,7 +33,7 @@ def files_from(folder: Path, corpus: Corpus, scratch: Path) -> dict[str, Path]:
         missing = missing or [source for source in sources if found[source.name] is None]
     raise RequestError(
         f"{folder} lacks {_names(missing)} of the corpus `{corpus.name}`",
-        hint=expected_files(corpus, "these are taken"),
+        hint=expected_files(corpus, "put these files into a folder"),
     )
 
 

@@ -79,5 +79,5 @@ def _character_start(paths: list[Path], sizes: list[int], mark: int) -> int:
     for skipped, byte in enumerate(ahead):
         if byte & 0xC0 != 0x80:
             return mark + skipped
-    # Not UTF-8, or the end.
-    return mark
+    # The end of the text; or four bytes that go on with nothing, so that it is not UTF-8.
+    return mark + len(ahead) if len(ahead) < 4 else mark

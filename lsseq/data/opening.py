@@ -158,5 +158,5 @@ def _sum_of(vocabulary: Vocabulary) -> str:
 def _note_size(vocabulary: Vocabulary, data: Data) -> None:
     """A recipe may state how many characters its corpus has, so that it can be checked without the corpus."""
     stated, actual = data.vocabulary_size, len(vocabulary)
-    if vocabulary.unit in ("char", "byte") and stated not in (None, actual):
-        print(f"note: data.vocabulary_size is {stated}, and the text has {actual} symbols", file=sys.stderr)
+    if vocabulary.unit != "word" and stated not in (None, actual):
+        print(f"note: data.vocabulary_size is {stated}, and the text gives {actual} symbols", file=sys.stderr)

@@ -202,7 +202,9 @@ def test_evaluation_reads_every_token_once_after_its_predecessor(length, streams
     for one in windows:
         assert len(one.batch.targets) <= window
         mask = torch.ones_like(one.batch.targets, dtype=torch.bool) if one.batch.mask is None else one.batch.mask
-        assert torch.equal(one.batch.inputs[mask], torch.where(one.batch.targets == 0, START, one.batch.targets - 1)[mask])
+        assert torch.equal(
+            one.batch.inputs[mask], torch.where(one.batch.targets == 0, START, one.batch.targets - 1)[mask]
+        )
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -62,16 +63,18 @@ class SentencePieceVocabulary(Vocabulary):
     ) -> SentencePieceVocabulary:
         """Learn the pieces from a text; the same text gives the same model to the byte.
 
+        There are fewer than `size` where the text has no more that are worth a number.
+
         Raises:
             UndecodableError: a byte is not UTF-8.
             SentencePieceError: sentencepiece cannot make a vocabulary of that size from the text.
         """
         import sentencepiece
 
-        model = io.BytesIO()
+        model, sentences = io.BytesIO(), _Sentences(blocks)
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_sentences(blocks),
+                sentence_iterator=iter(sentences),
                 model_writer=model,
                 model_type=algorithm,
                 vocab_size=size,
@@ -92,7 +95,9 @@ class SentencePieceVocabulary(Vocabulary):
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise SentencePieceError(str(error).rsplit("] ", 1)[-1].strip()) from error
+            sentences.check()
+            raise SentencePieceError(_explained(str(error))) from error
+        sentences.check()
         return cls(model.getvalue())
 
     def __len__(self) -> int:
@@ -133,14 +138,41 @@ def _lines(text: str) -> list[str]:
     return [line + "\n" for line in ended] + ([last] if last else [])
 
 
-def _sentences(blocks: Iterable[bytes]) -> Iterator[str]:
-    """Lines, the long ones cut after a space where there is one."""
-    for block in blocks:
-        for line in _escape(decode(block)).split("\n"):
-            start = 0
-            while len(line) - start > _LONGEST:
-                end = line.rfind(" ", start, start + _LONGEST) + 1 or start + _LONGEST
-                yield line[start:end]
-                start = end
-            if start < len(line):
-                yield line[start:]
+def _explained(told: str) -> str:
+    if small := re.search(r"smaller than required_chars\. (\d+) vs (\d+)", told):
+        return f"{small[1]} are too few: the bytes and the characters of the text alone are {small[2]}"
+    return told.rsplit("] ", 1)[-1].strip() or "the text has nothing to learn from"
+
+
+class _Sentences:
+    """The lines of a text, the long ones cut after a space where there is one.
+
+    Sentencepiece turns every error of its input into one of its own, so an error ends the input and is kept.
+    """
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = blocks
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            for block in self._blocks:
+                for line in _escape(decode(block)).split("\n"):
+                    yield from _short(line)
+        except Exception as error:
+            self._error = error
+
+    def check(self) -> None:
+        """Raise the error that ended the input."""
+        if self._error is not None:
+            raise self._error
+
+
+def _short(line: str) -> Iterator[str]:
+    start = 0
+    while len(line) - start > _LONGEST:
+        end = line.rfind(" ", start, start + _LONGEST) + 1 or start + _LONGEST
+        yield line[start:end]
+        start = end
+    if start < len(line):
+        yield line[start:]
