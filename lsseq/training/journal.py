@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ class Journal:
     def __init__(self, folder: RunFolder, position: int, step: int) -> None:
         self._metrics = Metrics(folder.metrics, position)
         self._board = _board(folder, step)
+        self._hook = threading.excepthook
+        threading.excepthook = self._thread_failed
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Write a line with `step`, `epoch`, `split` and figures: numbers, or lists of them."""
@@ -47,8 +50,17 @@ class Journal:
 
     def close(self) -> None:
         self._metrics.close()
-        if self._board is not None:
-            self._board.close()
+        try:
+            if self._board is not None:
+                self._board.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread and raises what fails there, as on a full disk, again at the next call here."""
+        handed_on = isinstance(failure.exc_value, OSError) and "tensorboard" in type(failure.thread).__module__
+        if not handed_on:
+            self._hook(failure)
 
 
 def _board(folder: RunFolder, step: int) -> SummaryWriter | None:
