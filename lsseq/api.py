@@ -26,11 +26,10 @@ from lsseq.runs import load_run
 from lsseq.training.device import choose_device
 
 Device = Literal["auto", "cpu", "cuda"]
+Checkpoint = Literal["best", "last"]
 
 
-def load(
-    run: str | os.PathLike[str], checkpoint: Literal["best", "last"] = "best", device: Device = "auto"
-) -> TrainedModel:
+def load(run: str | os.PathLike[str], checkpoint: Checkpoint = "best", device: Device = "auto") -> TrainedModel:
     """The model of a run, ready to measure and to write.
 
     Args:
@@ -59,14 +58,14 @@ class TrainedModel:
     recipe: Recipe
     """Fully resolved, as the run keeps it; `evaluation` says how texts are read."""
 
-    def __init__(self, run: str | os.PathLike[str], checkpoint: str, device: Device) -> None:
+    def __init__(self, run: str | os.PathLike[str], checkpoint: Checkpoint, device: Device) -> None:
         self.device = choose_device(device)
         loaded = load_run(run, checkpoint, str(self.device))
         self.folder = loaded.folder.path
         self.model, self.vocabulary, self.recipe = loaded.model, loaded.vocabulary, loaded.recipe
 
     def perplexity(self, text: str | bytes) -> float:
-        """exp of the mean nats a token, the text being read from the initial state.
+        """exp of the mean nats a token, the text being read in one stream, by the protocol of the recipe.
 
         Raises:
             RequestError: the text is empty, or holds a symbol that the vocabulary lacks.
@@ -133,11 +132,8 @@ class TrainedModel:
         """
         each = Tokenwise()
         self._measure(text, each)
-        tokens = self.vocabulary.encode(text)
-        return [
-            (self.vocabulary.token(int(index)), float(cost))
-            for index, cost in zip(tokens, bits(each.nll()), strict=True)
-        ]
+        tokens = map(self.vocabulary.token, self.vocabulary.encode(text).tolist())
+        return list(zip(tokens, bits(each.nll()).tolist(), strict=True))
 
     def generate(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lsseq.model.base import Extras, Output, Score, SequenceModel
-from lsseq.model.loss import IGNORED, each_nll, total_nll
+from lsseq.model.loss import IGNORED, at_least_float32, each_nll, total_nll
 from lsseq.model.parts import TokenInput, TokenOutput
 from lsseq.model.recurrence import LearnedState, Recurrence
 from lsseq.nn.state import State
@@ -98,10 +98,10 @@ class LanguageModel(SequenceModel):
         nll = total / batch.tokens
         loss = nll
         if self.activation > 0:
-            loss = loss + self.activation * _mean(dropped.float().square(), batch.mask)
+            loss = loss + self.activation * _mean(at_least_float32(dropped).square(), batch.mask)
         if self.slowness > 0 and len(features) > 1:
             both = None if batch.mask is None else batch.mask[1:] & batch.mask[:-1]
-            loss = loss + self.slowness * _mean(features.float().diff(dim=0).square(), both)
+            loss = loss + self.slowness * _mean(at_least_float32(features).diff(dim=0).square(), both)
         return Output(loss, nll.detach(), state, extras)
 
     def score(self, batch: Batch, state: State = None) -> Score:

@@ -59,12 +59,12 @@ def each_nll(
 
 
 def _logits(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return _at_least_float32(F.linear(features, weight, bias))
+    return at_least_float32(F.linear(features, weight, bias))
 
 
-def _at_least_float32(logits: Tensor) -> Tensor:
-    # Autocast gives 16 bits: too few for a softmax over thousands of words.
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+def at_least_float32(values: Tensor) -> Tensor:
+    """In float32 what autocast made 16 bits wide: too few for a softmax over thousands of words, or a sum."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _rows(weight: Tensor, at_once: int) -> int:
@@ -95,7 +95,7 @@ class _TotalNll(torch.autograd.Function):
         for x, y in _chunks(features, targets, rows):
             logits = F.linear(x, weight, bias)
             product_type = logits.dtype  # that of the features, or 16 bits under autocast
-            log_p = F.log_softmax(_at_least_float32(logits), dim=-1)
+            log_p = F.log_softmax(at_least_float32(logits), dim=-1)
             total += F.nll_loss(log_p, y, ignore_index=IGNORED, reduction="sum")
             if not any(ctx.needs_input_grad[:3]):
                 continue
