@@ -34,9 +34,12 @@ def prepare(files: Mapping[str, Path]) -> Splits:
 
 
 def spelled_out(path: Path) -> Iterator[bytes]:
-    """A line of the character files, `a _ c a t \\n`, as text."""
-    for line in stripped_lines(path):
-        yield line.replace(b" ", b"").replace(b"_", b" ")
+    """The character files as text: symbols with spaces between them, `_` for a space, and a space after the last
+    line."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line.replace(b" ", b"").replace(b"_", b" ")
 
 
 CORPUS = Corpus(

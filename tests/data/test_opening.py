@@ -1,0 +1,241 @@
+"""From the data section to tokens: sources, units, the cache, and what is said about wrong input."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+
+import numpy as np
+import pytest
+
+from lsseq.data import TextData, load_vocabulary, open_text, opening
+from lsseq.data.vocabulary import CharVocabulary, WordVocabulary
+from lsseq.errors import RequestError
+from lsseq.recipe.faults import KeyFault
+from lsseq.recipe.schema import Data, SentencePiece, TextSplits
+
+pytestmark = pytest.mark.usefixtures("own_data")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"unit": "char"},
+        {"unit": "byte"},
+        {"unit": "word", "vocabulary_size": 500, "minimum_count": 2},
+        {"unit": "sentencepiece", "vocabulary_size": 500},
+        {"unit": "sentencepiece", "vocabulary_size": 500, "sentencepiece": SentencePiece(algorithm="bpe")},
+    ],
+)
+def test_every_unit(keys, small_text):
+    data = open_text(Data(text=str(small_text), **keys))
+    content = small_text.read_bytes()
+    assert list(data.splits) == ["train", "valid", "test"]
+    assert sum(split.bytes for split in data.splits.values()) == len(content)
+    assert sum(split.characters or 0 for split in data.splits.values()) == len(content)
+    assert data.vocabulary.unit == keys["unit"]
+    assert data.source == str(small_text)
+    text = "".join(data.vocabulary.decode(split.tokens) for split in data.splits.values())
+    if data.vocabulary.lossless:
+        assert text.encode() == content
+    else:
+        assert "<unk>" in text
+
+
+def test_tokens_are_mapped_and_small(small_text):
+    tokens = open_text(Data(text=str(small_text))).splits["train"].tokens
+    assert isinstance(tokens, np.memmap)
+    assert tokens.dtype == np.uint8
+    assert not tokens.flags.writeable
+
+
+def test_a_second_call_encodes_nothing(small_text, monkeypatch):
+    keys = Data(text=str(small_text), unit="word")
+    first = open_text(keys)
+    monkeypatch.setattr(opening, "write_tokens", lambda *_: pytest.fail("encoded again"))
+    second = open_text(keys)
+    assert second.fingerprint == first.fingerprint
+    assert second.vocabulary.contents() == first.vocabulary.contents()
+
+
+def test_the_same_text_elsewhere_and_compressed_is_the_same(tmp_path, small_text, monkeypatch):
+    first = open_text(Data(text=str(small_text)))
+    (tmp_path / "other.gz").write_bytes(gzip.compress(small_text.read_bytes()))
+    monkeypatch.setattr(opening, "write_tokens", lambda *_: pytest.fail("encoded again"))
+    assert open_text(Data(text=str(tmp_path / "other.gz"))).fingerprint == first.fingerprint
+
+
+def test_changed_text_or_settings_are_not_the_same(tmp_path, small_text):
+    path = tmp_path / "a.txt"
+    path.write_bytes(small_text.read_bytes())
+    before = open_text(Data(text=str(path)))
+    assert open_text(Data(text=str(path), unit="byte")).fingerprint != before.fingerprint
+    path.write_bytes(small_text.read_bytes().replace(b"the", b"eth"))
+    after = open_text(Data(text=str(path)))
+    assert after.fingerprint != before.fingerprint
+    assert "eth" in after.vocabulary.decode(after.splits["train"].tokens)
+
+
+def test_damaged_tokens_are_made_anew(small_text, own_data):
+    keys = Data(text=str(small_text))
+    first = open_text(keys).fingerprint
+    (folder,) = (own_data / "tokens").iterdir()
+    content = (folder / "train.npy").read_bytes()
+    for damaged in ("train.npy", "vocabulary.json", "tokens.json"):
+        (folder / damaged).write_bytes((folder / damaged).read_bytes()[:-10])
+        assert open_text(keys).fingerprint == first
+        assert (folder / "train.npy").read_bytes() == content
+    assert [path.name for path in (own_data / "tokens").iterdir()] == [folder.name]
+
+
+def test_the_vocabulary_is_of_the_training_text_alone(tmp_path):
+    for name, content in {"train": "abc abc", "valid": "abc z", "test": "cba"}.items():
+        (tmp_path / name).write_text(content * 3 + "\n")
+    splits = TextSplits(train=f"{tmp_path}/train", valid=f"{tmp_path}/valid", test=f"{tmp_path}/test")
+    with pytest.raises(RequestError, match=r"'z' \(U\+007A\) at line 1, column 5 is not in the vocabulary") as caught:
+        open_text(Data(text=splits))
+    assert caught.value.place is not None
+    assert caught.value.place.source == f"{tmp_path}/valid"
+    words = open_text(Data(text=splits, unit="word")).vocabulary
+    assert isinstance(words, WordVocabulary)
+    assert "z" not in words.tokens
+
+
+def test_a_vocabulary_of_ones_own(tmp_path, small_text):
+    text = Data(text=str(small_text))
+    given = CharVocabulary([chr(point) for point in range(128)])
+    data = open_text(text, given)
+    assert data.splits["train"].tokens[:20].tolist() == list(small_text.read_bytes()[:20])
+    given.save(tmp_path)
+    named = open_text(Data(text=str(small_text), vocabulary=str(tmp_path / "vocabulary.json")))
+    assert named.fingerprint == data.fingerprint
+
+
+def test_a_vocabulary_file_that_changed_is_read_again(tmp_path):
+    (tmp_path / "text").write_text("a b c\n" * 40)
+    keys = Data(text=str(tmp_path / "text"), unit="word", vocabulary=str(tmp_path / "vocab.txt"))
+    (tmp_path / "vocab.txt").write_text("<unk>\na\n<eos>\n")
+    assert open_text(keys).splits["train"].tokens[:4].tolist() == [1, 0, 0, 2]
+    (tmp_path / "vocab.txt").write_text("<unk>\na\n<eos>\nb\n")
+    assert open_text(keys).splits["train"].tokens[:4].tolist() == [1, 3, 0, 2]
+
+
+def test_iterables_of_strings():
+    rows = {"train": iter(["the cat", "the dog"]), "valid": ["a cat"]}
+    data = TextData.from_iterables(rows, Data(unit="word"))
+    assert list(data.splits) == ["train", "valid"]
+    assert data.vocabulary.decode(data.splits["train"].tokens) == "the cat\nthe dog\n"
+    assert data.vocabulary.decode(data.splits["valid"].tokens) == "<unk> cat\n"
+    assert data.splits["train"].characters == 16
+
+
+def test_a_stated_size_that_is_not_the_actual_one_is_noted_once(small_text, capsys):
+    actual = len(open_text(Data(text=str(small_text))).vocabulary)
+    assert capsys.readouterr().err == ""
+    open_text(Data(text=str(small_text), vocabulary_size=actual))
+    assert capsys.readouterr().err == ""
+    open_text(Data(text=str(small_text), vocabulary_size=50))
+    assert capsys.readouterr().err == f"note: data.vocabulary_size is 50, and the text gives {actual} symbols\n"
+    open_text(Data(text=str(small_text), vocabulary_size=100_000, unit="word"))
+    assert capsys.readouterr().err == ""
+
+
+def test_the_saved_vocabulary_is_the_runs(tmp_path, small_text):
+    data = open_text(Data(text=str(small_text), unit="sentencepiece", vocabulary_size=400))
+    data.vocabulary.save(tmp_path)
+    loaded = load_vocabulary(tmp_path)
+    assert loaded.decode(data.splits["valid"].tokens) == data.vocabulary.decode(data.splits["valid"].tokens)
+
+
+def test_python_docs_is_prepared_without_being_asked(own_data):
+    data = open_text(Data(corpus="python-docs"))
+    assert (own_data / "corpora" / "python-docs" / "corpus.json").is_file()
+    assert data.source == "python-docs"
+    assert 80 < len(data.vocabulary) < 200
+    sizes = {split: part.characters for split, part in data.splits.items()}
+    assert sum(sizes.values()) > 300_000  # type: ignore[arg-type]
+    assert sizes["train"] == sum(sizes.values()) * 90 // 100  # type: ignore[arg-type]
+
+
+def fault(data: Data) -> KeyFault:
+    with pytest.raises(KeyFault) as caught:
+        open_text(data)
+    return caught.value
+
+
+class TestFaults:
+    def test_an_unknown_corpus(self):
+        error = fault(Data(corpus="wikitext2"))
+        assert error.key == "data.corpus"
+        assert error.message == "unknown corpus `wikitext2`"
+        assert error.suggestion == "did you mean `wikitext-2`?"
+
+    def test_a_corpus_that_is_not_prepared(self):
+        error = fault(Data(corpus="ptb"))
+        assert error.key == "data.corpus"
+        assert str(error) == (
+            "error: the corpus `ptb` is not prepared\n"
+            "hint: `lsseq data prepare ptb` fetches it, or takes files at hand with --from FOLDER"
+        )
+
+    def test_no_text_at_all(self):
+        error = fault(Data())
+        assert (error.key, error.message) == ("data.corpus", "no text is named")
+
+    def test_own_text_takes_the_place_of_the_corpus(self, small_text):
+        assert open_text(Data(corpus="ptb", text=str(small_text))).source == str(small_text)
+
+    def test_a_missing_file(self, tmp_path):
+        error = fault(Data(text=str(tmp_path / "none.txt")))
+        assert (error.key, error.message) == ("data.text", f"there is no file or folder {tmp_path / 'none.txt'}")
+        assert error.exit_code == 2
+
+    @pytest.mark.parametrize("unit", ["char", "byte", "word", "sentencepiece"])
+    def test_an_empty_file(self, tmp_path, unit):
+        (tmp_path / "empty.txt").write_text("")
+        error = fault(Data(text=str(tmp_path / "empty.txt"), unit=unit, vocabulary_size=300))
+        assert (error.key, error.message) == ("data.text", f"the train split of {tmp_path / 'empty.txt'} is empty")
+
+    def test_a_text_too_short_for_three_splits(self, tmp_path):
+        (tmp_path / "a.txt").write_text("0123456789")
+        assert fault(Data(text=str(tmp_path / "a.txt"))).message == f"the valid split of {tmp_path / 'a.txt'} is empty"
+
+    def test_spaces_are_no_words(self, tmp_path):
+        (tmp_path / "a.txt").write_text(" " * 100)
+        error = fault(Data(text=str(tmp_path / "a.txt"), unit="word"))
+        assert error.message == f"the train split of {tmp_path / 'a.txt'} is empty"
+
+    def test_an_undecodable_byte(self, tmp_path):
+        for unit in ("char", "word", "sentencepiece"):
+            (tmp_path / "a.txt").write_bytes(b"good text\n" * 100 + b"caf\xe9\n" + b"good text\n" * 100)
+            with pytest.raises(RequestError) as caught:
+                open_text(Data(text=str(tmp_path / "a.txt"), unit=unit, vocabulary_size=300))
+            assert str(caught.value).splitlines()[:2] == [
+                "error: the byte 0xe9 at offset 1003 (line 101) is not UTF-8",
+                f"  --> {tmp_path / 'a.txt'}:101",
+            ]
+        assert open_text(Data(text=str(tmp_path / "a.txt"), unit="byte")).splits["train"].characters is None
+
+    def test_keys_that_the_unit_cannot_serve(self, small_text, tmp_path):
+        text = str(small_text)
+        (tmp_path / "v.txt").write_text("a\n")
+        assert fault(Data(text=text, minimum_count=2)).key == "data.minimum_count"
+        assert fault(Data(text=text, unit="byte", vocabulary=str(tmp_path / "v.txt"))).key == "data.vocabulary"
+        assert fault(Data(text=text, unit="word", vocabulary_size=2)).key == "data.vocabulary_size"
+        assert fault(Data(text=text, vocabulary=str(tmp_path / "none"))).key == "data.vocabulary"
+
+    def test_sentencepiece_sizes(self, small_text):
+        text = str(small_text)
+        missing = fault(Data(text=text, unit="sentencepiece"))
+        assert (missing.key, missing.message) == (
+            "data.vocabulary_size",
+            "`data.unit=sentencepiece` needs a vocabulary_size",
+        )
+        small = fault(Data(text=text, unit="sentencepiece", vocabulary_size=100))
+        assert small.key == "data.vocabulary_size"
+        assert small.message.startswith("sentencepiece: 100 are too few: the bytes and the characters")
+
+    def test_a_hostile_vocabulary_is_refused(self, small_text, tmp_path):
+        (tmp_path / "v.pkl").write_bytes(pickle.dumps(print))
+        with pytest.raises(RequestError, match=r"it asks for `builtins\.print`"):
+            open_text(Data(text=str(small_text), unit="word", vocabulary=str(tmp_path / "v.pkl")))
