@@ -1,8 +1,8 @@
 """The errors that a user can cause or meet, and the one place that prints them.
 
-Anything the user can mend is an `LsseqError`: it says what is wrong, where, and what would be right. `RequestError` means that
-the request itself is wrong (exit code 2), `RunError` that it was right and its execution failed (exit code 1). Everything else
-that escapes is a defect of lsseq.
+Anything the user can mend is an `LsseqError`: it says what is wrong, where, and what would be right. `RequestError`
+means that the request itself is wrong (exit code 2), `RunError` that it was right and its execution failed (exit code
+1). Everything else that escapes is a defect of lsseq.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class RunError(LsseqError):
     exit_code = 1
 
 
-class Interrupted(LsseqError):
+class Interrupted(LsseqError):  # noqa: N818 - it is no error of anybody
     """SIGINT or SIGTERM arrived; the state was saved."""
 
     exit_code = 130

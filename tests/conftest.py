@@ -57,6 +57,7 @@ def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
         result = subprocess.run(
             [sys.executable, "-m", "lsseq", *map(str, args)],
             capture_output=True,
+            check=False,
             text=True,
             env={**os.environ, **(env or {})},
             cwd=cwd,

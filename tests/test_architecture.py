@@ -15,7 +15,20 @@ import lsseq
 PACKAGE = Path(lsseq.__file__).parent
 
 # From the bottom up: a part may import those before it, and no other.
-LAYERS = ["errors", "resources", "recipe", "data", "nn", "model", "runs", "evaluation", "generation", "training", "api", "cli"]
+LAYERS = [
+    "errors",
+    "resources",
+    "recipe",
+    "data",
+    "nn",
+    "model",
+    "runs",
+    "evaluation",
+    "generation",
+    "training",
+    "api",
+    "cli",
+]
 
 
 def imports_of(file: Path) -> set[str]:

@@ -19,7 +19,7 @@ from lsseq.errors import Interrupted, LsseqError, RequestError, RunError, neares
 class Verbs(click.Group):
     """The files of `lsseq/cli/verbs`: a new verb is a new file."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return sorted(file.stem for file in (Path(__file__).parent / "verbs").glob("[!_]*.py"))
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
