@@ -104,19 +104,24 @@ class Recurrent(nn.RNNBase):
 
     def _beyond_vendor(self, training: bool) -> list[str]:
         """The options in force that PyTorch's kernels cannot serve, as a user writes them."""
-        rates = ["zoneout_cell", "zoneout_hidden", *(("recurrent_dropout",) if training else ())]
-        options = [f"{name}={getattr(self, name)}" for name in rates if getattr(self, name) > 0.0]
+        rates = {"zoneout_cell": self.zoneout_cell, "zoneout_hidden": self.zoneout_hidden}
+        if training:
+            rates["recurrent_dropout"] = self.recurrent_dropout
+        options = [f"{name}={rate}" for name, rate in rates.items() if rate > 0.0]
         if self.norm is not None:
             options.append(f"norm='{self.norm}'")
         if self.variant == "before":
             options.append("reset='before'")
         return options
 
-    def _choose(self, training: bool, packed: bool = False) -> Choice:
+    def _vendor_only(self, packed: bool) -> list[str]:
+        """What is asked for that only PyTorch's kernels serve."""
         only = ["bidirectional=True"] if self.bidirectional else []
         only += [f"proj_size={self.proj_size}"] if self.proj_size > 0 else []
-        only += ["PackedSequence"] if packed else []
-        return choose(self.recurrence, self.backend, self._beyond_vendor(training), only)
+        return [*only, "PackedSequence"] if packed else only
+
+    def _choose(self, training: bool, packed: bool = False) -> Choice:
+        return choose(self.recurrence, self.backend, self._beyond_vendor(training), self._vendor_only(packed))
 
     def explain(self) -> str:
         """Which back end computes this layer and why: one line, or two where training and evaluation differ."""

@@ -18,8 +18,7 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("GRU", "reference"): loop(GRUCell),
     ("RNN", "reference"): loop(RNNCell),
 }
-"""The kernels of this project, by recurrence and back end. The vendor's kernels take whole layers and are not among
-them."""
+"""The kernels of this project, by recurrence and back end; those of the vendor have another signature (`vendor.py`)."""
 
 DESCRIPTIONS = {
     "cudnn": "PyTorch's own kernels: cuDNN on CUDA, oneDNN or ATen on CPU",
@@ -35,6 +34,9 @@ class Choice:
     reason: str
 
 
+_PLAIN = Choice("cudnn", "no option asks for more")
+
+
 def choose(recurrence: str, backend: str, beyond_vendor: Sequence[str], vendor_only: Sequence[str]) -> Choice:
     """The back end for a recurrence.
 
@@ -42,6 +44,8 @@ def choose(recurrence: str, backend: str, beyond_vendor: Sequence[str], vendor_o
     that nothing else can serve. Raises ValueError, saying why, for a request that no back end or not the one asked
     for can serve.
     """
+    if backend == "auto" and not beyond_vendor:
+        return _PLAIN
     beyond, only = ", ".join(beyond_vendor), ", ".join(vendor_only)
     if backend == "fused" and (recurrence, "fused") not in KERNELS:
         raise ValueError(f"backend='fused': no fused kernel exists for {recurrence}; use 'auto' or 'reference'")
@@ -53,8 +57,6 @@ def choose(recurrence: str, backend: str, beyond_vendor: Sequence[str], vendor_o
         raise ValueError(f"backend='{backend}': {only} is served by PyTorch's own kernels only; use 'auto' or 'cudnn'")
     if backend != "auto":
         return Choice(backend, "as requested")
-    if beyond:
-        return Choice(
-            "reference", f"PyTorch's own kernels cannot serve {beyond}, and no fused kernel exists for {recurrence}"
-        )
-    return Choice("cudnn", "no option asks for more")
+    return Choice(
+        "reference", f"PyTorch's own kernels cannot serve {beyond}, and no fused kernel exists for {recurrence}"
+    )
