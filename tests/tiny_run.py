@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from lsseq.cli import main
 from lsseq.data import TextData, open_text
 from lsseq.model.factory import build_model
 from lsseq.model.language_model import LanguageModel
@@ -48,3 +52,26 @@ def tiny_model(vocabulary_size: int = 7, *, seed: int = 0, double: bool = True, 
     torch.manual_seed(seed)
     model = build_model(Model.model_validate({"hidden": 6, "embedding": 4, **keys}), vocabulary_size)
     return (model.double() if double else model).eval()
+
+
+@dataclass
+class Finished:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def cli_in_process(capture: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """As the fixture `run_cli`, in this process: torch is imported once for all tests."""
+
+    def run(*args: object, check: int = 0) -> Finished:
+        capture.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(arg) for arg in args])
+        finished = Finished(int(ended.value.code or 0), *capture.readouterr())
+        assert finished.returncode == check, f"exit code {finished.returncode}\n{finished.stdout}\n{finished.stderr}"
+        return finished
+
+    return run

@@ -63,6 +63,8 @@ def command(
         raise RequestError("--split and --text exclude each other: one text is measured")
     if dynamic and cache:
         raise RequestError("--dynamic and --cache exclude each other")
+    if text is not None and not text.is_file():
+        raise RequestError(f"there is no file `{text}`")
     if tokens is not None and not tokens.parent.is_dir():
         raise RequestError(f"there is no folder `{tokens.parent}` for --tokens")
     recipe = _recipe(run, [*overrides, *([f"evaluation.window={window}"] if window else [])])

@@ -1,0 +1,102 @@
+"""`lsseq eval` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_run import cli_in_process, make_run, tiny_recipe
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    return cli_in_process(capfd)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, small_text: Path) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    make_run(folder, tiny_recipe(small_text), scale=10)
+    return folder
+
+
+def test_json_has_the_keys_of_the_interface(run: Path, run_cli: Cli) -> None:
+    values = json.loads(run_cli("eval", run, "--split", "test", "--json", check=0).stdout)
+    assert set(values) == {
+        *("nll", "perplexity", "bpc", "split", "tokens", "characters", "mode", "protocol", "seconds"),
+    }
+    assert values["perplexity"] == math.exp(values["nll"])
+    assert (values["split"], values["mode"]) == ("test", "deterministic")
+    assert values["protocol"] == "state carried, 1 stream"
+
+
+def test_tokens_of_a_text_and_the_table(run: Path, cli: Cli, tmp_path: Path) -> None:
+    text, tokens = tmp_path / "text.txt", tmp_path / "tokens.tsv"
+    text.write_text("a name\n b\n")
+    result = cli("eval", run, "--text", text, "--tokens", tokens, "--window", "3", check=0)
+    rows = [line.split("\t") for line in tokens.read_text().splitlines()]
+    assert [name for name, _ in rows] == [*"a name", "\\n", *" b", "\\n"]
+    mean = sum(float(bits) for _, bits in rows) / len(rows)
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["nll", "perplexity", "bpc"]
+    assert float(lines[2].split()[1]) == pytest.approx(mean, rel=1e-4)
+    assert lines[3].startswith(f"{text}: 10 tokens, 10 characters; ")
+    assert lines[4] == "deterministic; state carried, 1 stream"
+
+
+def test_modes_and_the_evaluation_keys(run: Path, cli: Cli) -> None:
+    def nll(*args: str) -> float:
+        return float(json.loads(cli("eval", run, *args, "--json", check=0).stdout)["nll"])
+
+    static = nll()
+    assert nll("--cache", "evaluation.cache.weight=0.0") == pytest.approx(static, rel=1e-6)
+    assert nll("--dynamic", "evaluation.dynamic.lr=1e-3", "--streams", "4") < static
+
+
+def test_expected_is_compared(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    expected = [
+        {"metric": "bpc", "split": "valid", "value": 0.5, "tolerance": 0.1},
+        {"metric": "nll", "split": "test", "value": 5.0, "tolerance": 100.0},
+    ]
+    make_run(tmp_path / "run", tiny_recipe(small_text, expected=expected))
+    valid = json.loads(cli("eval", tmp_path / "run", "--json", check=0).stdout)
+    assert valid["expected"] == [expected[0]]
+    assert valid["met"] is False
+    test = cli("eval", tmp_path / "run", "--split", "test", check=0).stdout
+    assert "expected    nll 5.0 ± 100.0: met" in test.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--split", "test", "--text", "x"], "error: --split and --text exclude each other: one text is measured"),
+        (["--dynamic", "--cache"], "error: --dynamic and --cache exclude each other"),
+        (["model.hidden=3"], "error: `model.hidden=3` cannot be changed after training"),
+        (["--text", "no-such-file"], "error: there is no file `no-such-file`"),
+        (["--tokens", "no-such-folder/x"], "error: there is no folder `no-such-folder` for --tokens"),
+        (["evaluation.cache.wieght=1"], "error: unknown key `evaluation.cache.wieght`"),
+    ],
+)
+def test_wrong_requests(args: list[str], message: str, run: Path, cli: Cli) -> None:
+    result = cli("eval", run, *args, check=2)
+    assert result.stderr.splitlines()[0] == message
+    assert result.stdout == ""
+
+
+def test_faults_of_runs_and_texts(run: Path, cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    assert "error: there is no run `no-such-run`" in cli("eval", "no-such-run", check=2).stderr
+    text = tmp_path / "text.txt"
+    text.write_text("a\nbé\n", encoding="utf-8")
+    result = cli("eval", run, "--text", text, check=2)
+    assert result.stderr.splitlines()[0].startswith("error: 'é' (U+00E9) at line 2, column 2 is not in the vocabulary")
+    make_run(tmp_path / "broken", tiny_recipe(small_text))
+    weights = next((tmp_path / "broken" / "checkpoints" / "best").glob("weights-*"))
+    weights.write_bytes(weights.read_bytes()[:100])
+    result = cli("eval", tmp_path / "broken", check=1)
+    assert str(weights) in result.stderr
