@@ -153,8 +153,8 @@ def test_python_docs_is_prepared_without_being_asked(own_data):
     assert data.source == "python-docs"
     assert 80 < len(data.vocabulary) < 200
     sizes = {split: part.characters for split, part in data.splits.items()}
-    assert sum(sizes.values()) > 300_000  # type: ignore[arg-type]
-    assert sizes["train"] == sum(sizes.values()) * 90 // 100  # type: ignore[arg-type]
+    assert sum(sizes.values()) > 300_000
+    assert sizes["train"] == sum(sizes.values()) * 90 // 100
 
 
 def fault(data: Data) -> KeyFault:
