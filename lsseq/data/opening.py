@@ -156,7 +156,12 @@ def _sum_of(vocabulary: Vocabulary) -> str:
 
 
 def _note_size(vocabulary: Vocabulary, data: Data) -> None:
-    """A recipe may state how many characters its corpus has, so that it can be checked without the corpus."""
+    """A recipe may state how many symbols its corpus has, so that it can be checked without the corpus.
+
+    What a base states of its corpus says nothing about own text that takes the corpus' place.
+    """
     stated, actual = data.vocabulary_size, len(vocabulary)
-    if vocabulary.unit != "word" and stated not in (None, actual):
+    own_text = data.text is not None or data.dataset is not None
+    wished = vocabulary.unit == "sentencepiece" or (vocabulary.unit != "word" and not own_text)
+    if wished and stated not in (None, actual):
         print(f"note: data.vocabulary_size is {stated}, and the text gives {actual} symbols", file=sys.stderr)

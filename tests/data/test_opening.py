@@ -129,14 +129,16 @@ def test_iterables_of_strings():
     assert data.splits["train"].characters == 16
 
 
-def test_a_stated_size_that_is_not_the_actual_one_is_noted_once(small_text, capsys):
-    actual = len(open_text(Data(text=str(small_text))).vocabulary)
+def test_a_size_that_the_corpus_does_not_have_is_noted(capsys):
+    actual = len(open_text(Data(corpus="python-docs")).vocabulary)
+    open_text(Data(corpus="python-docs", vocabulary_size=actual))
     assert capsys.readouterr().err == ""
-    open_text(Data(text=str(small_text), vocabulary_size=actual))
-    assert capsys.readouterr().err == ""
-    open_text(Data(text=str(small_text), vocabulary_size=50))
+    open_text(Data(corpus="python-docs", vocabulary_size=50))
     assert capsys.readouterr().err == f"note: data.vocabulary_size is 50, and the text gives {actual} symbols\n"
-    open_text(Data(text=str(small_text), vocabulary_size=100_000, unit="word"))
+
+
+def test_a_size_that_a_base_states_of_its_corpus_is_nothing_to_own_text(small_text, capsys):
+    open_text(Data(corpus="python-docs", text=str(small_text), vocabulary_size=50))
     assert capsys.readouterr().err == ""
 
 
