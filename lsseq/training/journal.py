@@ -57,7 +57,7 @@ class Journal:
             threading.excepthook = self._hook
 
     def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
-        """TensorBoard writes in a thread and raises what fails there, as on a full disk, again at the next call here."""
+        """TensorBoard writes in a thread and raises what fails there, as on a full disk, again at the next call."""
         handed_on = isinstance(failure.exc_value, OSError) and "tensorboard" in type(failure.thread).__module__
         if not handed_on:
             self._hook(failure)

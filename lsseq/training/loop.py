@@ -6,6 +6,7 @@ It knows a model only as a `SequenceModel`, text only as `TrainingWindows`, vali
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from lsseq.training.interrupt import Stop
 from lsseq.training.journal import Journal
 from lsseq.training.progress import Progress
 from lsseq.training.state import Figures, LoopState
-from lsseq.training.step import check_sums, make_step
+from lsseq.training.step import check_sums, diverged, make_step
 
 Evaluate = Callable[[SequenceModel], Figures]
 """The figures F of the validation split, for a model in evaluation mode."""
@@ -105,6 +106,8 @@ def _evaluate(state: LoopState, training: Training, evaluate: Evaluate, journal:
             measured = evaluate(state.model)
         state.model.train()
         figures = {name: measured[name] for name in FIGURES if name in measured}
+        if not math.isfinite(figures["nll"]):
+            raise diverged(training, f"the validation nll after step {state.step} is {figures['nll']}")
         state.latest = {"step": state.step, **figures}
         journal.write(
             {"step": state.step, "epoch": state.epoch, "split": "valid", **figures, "seconds": state.clock.total()}

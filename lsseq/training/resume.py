@@ -16,7 +16,10 @@ CHANGEABLE = (
     "training.threads", "training.device",
     "evaluation.streams", "evaluation.dynamic", "evaluation.cache",
 )  # fmt: skip
-"""Keys that may differ: when the run ends, reports and saves, where it computes, and what is no part of training."""
+"""Keys that may differ: when the run ends, reports and saves, where it computes, and what is no part of training.
+
+Another device or number of threads adds up in another order, so there the run goes on, but not to the bit.
+"""
 
 
 def refuse_changes(loaded: Loaded, before: Recipe, run: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from lsseq.training.device import MixedPrecision, choose_device
 from lsseq.training.environment import environment, note_environment
 from lsseq.training.interrupt import stop_on_signals
 from lsseq.training.loop import train
+from lsseq.training.paths import with_absolute_paths
 from lsseq.training.progress import Progress
 from lsseq.training.resume import refuse_changes
 from lsseq.training.state import Figures, LoopState
@@ -62,6 +63,7 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         RunError: the training diverged, or the disk is full.
         Interrupted: SIGINT or SIGTERM; the state was saved.
     """
+    loaded = replace(loaded, recipe=with_absolute_paths(loaded.recipe))
     with RunFolder.claim(path, resume=resume) as folder, loaded.blame():
         saved = (folder.checkpoint("last") / MANIFEST).exists()
         if saved:
@@ -77,7 +79,8 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
             start_from(source, state.model, data.vocabulary)
         folder.write_recipe(dump_recipe(loaded.recipe))
         note_environment(folder, environment(loaded.recipe.training, device), resumed=saved)
-        data.vocabulary.save(folder.path)
+        if not saved:
+            data.vocabulary.save(folder.path)
         _train(state, loaded.recipe, data, folder)
         return _result(folder, state)
 
@@ -97,6 +100,8 @@ def prepare_device(recipe: Recipe) -> torch.device:
         # Some cuBLAS and cuDNN kernels add up in an order that varies unless they are told not to.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Filling memory before it is written is for finding defects; it would cost every step.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return device
 
 

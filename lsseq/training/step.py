@@ -96,11 +96,16 @@ def _update(state: LoopState, parameters: Sequence[nn.Parameter], training: Trai
         step()
 
 
+def diverged(training: Training, what: str) -> RunError:
+    """The error of a training whose numbers are not finite any more."""
+    clip = "set training.clip" if training.clip is None else f"training.clip (now {training.clip:g})"
+    return RunError(
+        f"the training diverged: {what}",
+        hint=f"lower training.lr (now {training.lr:g}) or {clip}; the checkpoints are from before it",
+    )
+
+
 def _check(nll: float, norm: float, where: str, training: Training) -> None:
-    for what, value in (("loss", nll), ("gradient norm", norm)):
+    for name, value in (("loss", nll), ("gradient norm", norm)):
         if not math.isfinite(value):
-            clip = "set training.clip" if training.clip is None else f"training.clip (now {training.clip:g})"
-            raise RunError(
-                f"the training diverged: the {what} of {where} is {value}",
-                hint=f"lower training.lr (now {training.lr:g}) or {clip}; the checkpoints are from before it",
-            )
+            raise diverged(training, f"the {name} of {where} is {value}")

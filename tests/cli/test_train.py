@@ -282,6 +282,17 @@ def test_cuda_where_there_is_none(recipe: Path, tmp_path: Path, run_cli: RunCli)
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_goes_on_from_another_folder(tmp_path: Path, small_text: Path, run_cli: RunCli) -> None:
+    """Though its recipe named the text relative to the folder that the training was started in."""
+    (tmp_path / "text.txt").write_bytes(small_text.read_bytes())
+    (tmp_path / "small.yaml").write_text(RECIPE.format(text="text.txt"))
+    run_cli("train", "small.yaml", "training.steps=3", cwd=tmp_path, check=0)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run_cli("train", "--run", tmp_path / "runs/small", "--resume", "training.steps=6", cwd=elsewhere, check=0)
+    run_cli("train", "small.yaml", "--resume", "training.steps=9", cwd=tmp_path, check=0)
+
+
 def test_a_missing_text_leaves_no_folder(recipe: Path, tmp_path: Path, run_cli: RunCli) -> None:
     result = run_cli("train", recipe, f"data.text={tmp_path / 'absent.txt'}", "--run", tmp_path / "runs" / "x")
     assert_refused(result, 2, "absent.txt")

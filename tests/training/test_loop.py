@@ -211,6 +211,19 @@ def test_divergence_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     assert all(tensor.isfinite().all() for group in tensors.values() for tensor in group.values())
 
 
+def test_a_validation_that_is_not_finite_is_no_best(tmp_path: Path) -> None:
+    training = toy_training(steps=20, evaluate_every=5)
+    nlls = iter([1.5, float("nan")])
+    state = toy_state(training)
+    (tmp_path / "run").mkdir()
+    progress = Progress(Budget(training), io.StringIO())
+    with pytest.raises(RunError) as caught:
+        train(state, training, lambda model: {"nll": next(nlls)}, RunFolder(tmp_path / "run"), progress, Stop())
+    assert caught.value.message == "the training diverged: the validation nll after step 10 is nan"
+    assert read_values(tmp_path / "run" / "checkpoints" / "best")["best"] == {"step": 5, "nll": 1.5}
+    assert read_values(tmp_path / "run" / "checkpoints" / "last")["step"] == 5
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = toy_training(steps=30, checkpoint_every=5)
     expected = toy_train(tmp_path / "whole", training)

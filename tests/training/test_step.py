@@ -131,3 +131,21 @@ def test_sums_that_are_not_finite_name_their_steps() -> None:
     assert caught.value.message == "the training diverged: the loss of one of the steps 10 to 12 is inf"
     assert caught.value.hint is not None
     assert "set training.clip" in caught.value.hint
+
+
+def test_an_overflow_of_float16_leaves_the_step_out() -> None:
+    """The scaler's way, shown on the CPU with a scale that no loss survives."""
+    training = toy_training()
+    state = toy_state(training)
+    state.precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    before = [parameter.detach().clone() for parameter in state.model.parameters()]
+    while (scale := state.precision.scaler.get_scale()) > 2.0**100:
+        make_step(state, training)
+        if state.precision.scaler.get_scale() == scale:
+            break
+        assert all(map(torch.equal, before, state.model.parameters()))
+    assert scale < 2.0**127
+    assert not any(map(torch.equal, before, state.model.parameters()))
+    nll, norm = check_sums(state, training)
+    assert nll > 0
+    assert norm > 0

@@ -1,0 +1,45 @@
+"""environment.json: what is in it, and how sessions add up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from toys import toy_training
+
+import lsseq
+from lsseq.runs import RunFolder
+from lsseq.training.environment import environment, note_environment
+
+CPU = torch.device("cpu")
+
+
+def test_contents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["lsseq", "train", "a b.yaml", "training.lr=1"])
+    values = environment(toy_training(seed=7), CPU)
+    assert values["command"] == "lsseq train 'a b.yaml' training.lr=1"
+    assert (values["seed"], values["device"], values["lsseq"]) == (7, "cpu", lsseq.__version__)
+    assert values["threads"] == torch.get_num_threads()
+
+
+def test_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lsseq").mkdir()
+    monkeypatch.setattr(lsseq, "__file__", str(tmp_path / "lsseq" / "__init__.py"))
+    assert "commit" not in environment(toy_training(), CPU)
+    (tmp_path / ".git").mkdir()
+
+    def run(*args: object, **keys: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 0, "0123abc\n", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert environment(toy_training(), CPU)["commit"] == "0123abc"
+
+
+def test_sessions_add_up(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for number, resumed in enumerate((False, True, True)):
+        note_environment(folder, {"started": number}, resumed=resumed)
+    assert json.loads(folder.environment.read_text()) == {"started": 0, "resumed": [{"started": 1}, {"started": 2}]}
