@@ -153,7 +153,7 @@ class TrainedModel:
             seed: the same seed gives the same text; another one each time where absent.
 
         Raises:
-            RequestError: the prompt holds a symbol that the vocabulary lacks.
+            RequestError: a symbol in the prompt that the vocabulary lacks, a negative temperature, a `top_k` below 1.
 
         Example:
             >>> print(model.generate("The ", length=20, temperature=0.8, seed=1))  # doctest: +SKIP

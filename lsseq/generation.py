@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lsseq.data import Vocabulary
 from lsseq.data.batches import START
+from lsseq.errors import RequestError
 from lsseq.model.language_model import LanguageModel
 from lsseq.nn.state import State
 
@@ -40,7 +41,14 @@ def generate_tokens(
         temperature: the logits are divided by it; 0 takes the likeliest token each time.
         top_k: draw from the k likeliest tokens only; from all where absent.
         seed: of the generator.
+
+    Raises:
+        RequestError: a negative temperature, or no token to draw from.
     """
+    if not temperature >= 0:
+        raise RequestError(f"the temperature must be 0 or more (got {temperature})")
+    if top_k is not None and top_k < 1:
+        raise RequestError(f"top_k must be 1 or more (got {top_k})")
     generator = torch.Generator().manual_seed(seed)
     device = model.output.bias.device
     read = torch.tensor([START if start is None else start, *prompt], device=device).unsqueeze(1)
@@ -57,7 +65,7 @@ def _draw(logits: Tensor, temperature: float, top_k: int | None, generator: torc
     """One token out of logits (V,)."""
     if temperature == 0:
         return logits.argmax()
-    likeliest, tokens = logits.topk(min(top_k or len(logits), len(logits)))
+    likeliest, tokens = logits.topk(len(logits) if top_k is None else min(top_k, len(logits)))
     # The largest logit is taken off first, so that a small temperature cannot overflow.
     p = torch.softmax((likeliest - likeliest[0]) / temperature, dim=0)
     return tokens[torch.multinomial(p, 1, generator=generator)][0]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny_run import tiny_model
 
 from lsseq.data.vocabulary import ByteVocabulary, CharVocabulary, SentencePieceVocabulary, WordVocabulary
+from lsseq.errors import RequestError
 from lsseq.generation import generate_tokens, spell
 
 
@@ -101,6 +102,20 @@ def test_pieces_give_the_text_back(prompt: str, text: str) -> None:
 def test_characters_come_one_by_one() -> None:
     vocabulary = CharVocabulary("\nab")
     assert list(spell(vocabulary, [1], [1, 2, 0])) == ["a", "b", "\n"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -0.5}, "the temperature must be 0 or more (got -0.5)"),
+        ({"temperature": float("nan")}, "the temperature must be 0 or more (got nan)"),
+        ({"top_k": 0}, "top_k must be 1 or more (got 0)"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, float], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        draw(**options)
+    assert (caught.value.message, caught.value.exit_code) == (message, 2)
 
 
 @pytest.mark.parametrize("length", [1, 4])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import lsseq.nn as lnn
 
@@ -34,12 +33,12 @@ class TokenInput(nn.Module):
 
     def forward(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
         """(T, B) int64 to (T, B, E); `dtype` is that of one-hot vectors."""
-        known = tokens.clamp(min=0)
-        if self.weight is None:
-            vectors = F.one_hot(known, self.vocabulary_size).to(dtype)
-        else:
-            vectors = self.dropout(self.weight, known)
-        return vectors * (tokens >= 0).unsqueeze(-1)
+        known, present = tokens.clamp(min=0), (tokens >= 0).unsqueeze(-1)
+        if self.weight is not None:
+            vectors: Tensor = self.dropout(self.weight, known)
+            return vectors * present
+        zeros = torch.zeros(*tokens.shape, self.vocabulary_size, dtype=dtype, device=tokens.device)
+        return zeros.scatter_(-1, known.unsqueeze(-1), present.to(dtype))
 
     def extra_repr(self) -> str:
         return f"{self.vocabulary_size}, {'one-hot' if self.weight is None else self.output_size}"

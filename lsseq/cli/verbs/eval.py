@@ -23,11 +23,12 @@ UNITS = {
 
 
 @click.command(
+    short_help="Measure how well a run predicts text.",
     epilog="""\b
 Examples:
   lsseq eval quickstart --split test
   lsseq eval quickstart --text notes.txt --tokens surprisal.tsv
-  lsseq eval quickstart --cache evaluation.cache.weight=0.2"""
+  lsseq eval quickstart --cache evaluation.cache.weight=0.2""",
 )
 @click.argument("run")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -38,7 +39,12 @@ Examples:
 @click.option("--dynamic", is_flag=True, help="Dynamic evaluation: the weights follow the text.")
 @click.option("--cache", is_flag=True, help="Neural cache: a pointer to the recent past.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
-@click.option("--tokens", metavar="FILE", type=click.Path(path_type=Path), help="Write the surprisal of every token.")
+@click.option(
+    "--tokens",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the surprisal of every token, one a line: its text, a tab, bits.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @json_option
 def command(

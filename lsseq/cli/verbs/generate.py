@@ -11,10 +11,11 @@ from lsseq.cli.common import json_option, print_json
 
 
 @click.command(
+    short_help="Write text with a trained model.",
     epilog="""\b
 Examples:
   lsseq generate quickstart --prompt "The statement " --temperature 0.8
-  lsseq generate quickstart --length 1000 --top-k 10 --seed 1"""
+  lsseq generate quickstart --length 1000 --top-k 10 --seed 1""",
 )
 @click.argument("run")
 @click.option("--prompt", default="", metavar="TEXT", help="What the text goes on from.")
