@@ -8,15 +8,16 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 import lsseq
-from lsseq.errors import Interrupted, LsseqError, RequestError, RunError, nearest, render
+from lsseq.cli.common import VerbGroup
+from lsseq.errors import Interrupted, LsseqError, RequestError, RunError, render
 
 
-class Verbs(click.Group):
+class Verbs(VerbGroup):
     """The files of `lsseq/cli/verbs`: a new verb is a new file."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -27,15 +28,6 @@ class Verbs(click.Group):
             return None
         command: click.Command = importlib.import_module(f"lsseq.cli.verbs.{name}").command
         return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        verb = args[0]
-        if not verb.startswith("-") and self.get_command(ctx, verb) is None:
-            known = self.list_commands(ctx)
-            raise RequestError(
-                f"unknown verb `{verb}`", suggestion=nearest(verb, known), hint="the verbs are " + ", ".join(known)
-            )
-        return super().resolve_command(ctx, args)
 
 
 @click.command(
@@ -93,7 +85,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line; never returns."""
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or bool(os.environ.get("LSSEQ_DEBUG"))
-    args = [arg for arg in args if arg != "--debug"]
+    args = [arg for arg in args if arg != "--debug"] or ["--help"]
     # A long command may be stopped by a scheduler: SIGTERM is handled as Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

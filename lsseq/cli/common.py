@@ -1,4 +1,4 @@
-"""What the verbs share: the `--json` option and the ways to print."""
+"""What the verbs share: groups of verbs, the `--json` option and the ways to print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,27 @@ from typing import Any, TypeVar
 
 import click
 
+from lsseq.errors import RequestError, nearest
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class VerbGroup(click.Group):
+    """A group that answers a missing or unknown verb with the verbs there are."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            raise RequestError(f"`{ctx.command_path}` needs a verb", hint=self._verbs(ctx))
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        verb, known = args[0], self.list_commands(ctx)
+        if not verb.startswith("-") and verb not in known:
+            raise RequestError(f"unknown verb `{verb}`", suggestion=nearest(verb, known), hint=self._verbs(ctx))
+        return super().resolve_command(ctx, args)
+
+    def _verbs(self, ctx: click.Context) -> str:
+        return "the verbs are " + ", ".join(self.list_commands(ctx))
 
 
 def json_option(function: Function) -> Function:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from lsseq.cli.common import json_option, print_json
+from lsseq.cli.common import VerbGroup, json_option, print_json
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def command() -> None:
     """List, describe and prepare corpora.
 
@@ -39,7 +39,7 @@ def list_(as_json: bool) -> None:
         click.echo("\n".join(listed(corpora)))
 
 
-@command.command()
+@command.command(short_help="Show files, sums, licence and counts.")
 @click.argument("name")
 @json_option
 def info(name: str, as_json: bool) -> None:
@@ -59,7 +59,7 @@ def info(name: str, as_json: bool) -> None:
         click.echo("\n".join(corpus_lines(corpus)))
 
 
-@command.command()
+@command.command(short_help="Fetch a corpus, or take it from a folder.")
 @click.argument("name")
 @click.option(
     "--from", "folder", type=click.Path(path_type=Path), help="Take the files from this folder, plain or .gz."

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import json_option, print_json, say
+from lsseq.cli.common import VerbGroup, json_option, print_json, say
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
     from lsseq.cli.recipe_check import Checked
 
 
-@click.group("recipes")
+@click.group(cls=VerbGroup)
 def command() -> None:
     """Find, read, validate and copy recipes.
 
@@ -52,7 +52,7 @@ def list_command(as_json: bool) -> None:
                 click.echo(f"{entry.name:{width}}  {entry.description or ''}".rstrip())
 
 
-@command.command("show")
+@command.command("show", short_help="Print a recipe, resolved.")
 @click.argument("name")
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("--source", is_flag=True, help="Print the file as it is.")
@@ -80,7 +80,7 @@ def show_command(name: str, overrides: tuple[str, ...], source: bool, as_json: b
         click.echo(dump_recipe(recipe), nl=False)
 
 
-@command.command("check")
+@command.command("check", short_help="Validate recipes and count parameters.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Check all recipes that come with lsseq.")
 @json_option
@@ -111,7 +111,7 @@ def check_command(names: tuple[str, ...], every: bool, as_json: bool) -> None:
         raise RequestError.of(problems, hints[0] if hints else None)
 
 
-@command.command("copy")
+@command.command("copy", short_help="Copy a recipe to change it.")
 @click.argument("name")
 @click.argument("destination", metavar="[DESTINATION]", required=False, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
@@ -128,7 +128,7 @@ def copy_command(name: str, destination: Path | None, force: bool) -> None:
     say(f"copied to {path}\ntrain it with: lsseq train {path}")
 
 
-@command.command("schema")
+@command.command("schema", short_help="Show the keys of a recipe.")
 @click.argument("section", required=False)
 @json_option
 def schema_command(section: str | None, as_json: bool) -> None:

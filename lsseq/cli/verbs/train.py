@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Train the model of a recipe.",
     epilog="""\b
 Examples:
   lsseq train quickstart
   lsseq train ptb-char/lstm training.minutes=10 model.hidden=256 --run runs/small
-  lsseq train --run runs/small --resume training.minutes=20"""
+  lsseq train --run runs/small --resume training.minutes=20""",
 )
 @click.argument("recipe", required=False)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
