@@ -7,7 +7,7 @@ pass, in Python or in C.
 
 - key: an integer of 63 bits, drawn once a forward call from PyTorch's default generator by `draw_key`.
   `torch.manual_seed` and a restored generator state therefore govern every mask.
-- layer: which recurrent layer asks (its index in h_n), 0 elsewhere. kind: what for, see `Kind`.
+- layer: which recurrent layer asks (for weights, the index of its direction in h_n), 0 elsewhere. kind: see `Kind`.
 - step: index of the time step within the call. row: index of the example in the *whole* batch; a process that holds
   rows n, n+1, … of it says so with `first_row(n)`. unit: index of the feature.
 

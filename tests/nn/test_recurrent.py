@@ -182,19 +182,35 @@ def test_packed_rows_get_the_masks_of_their_place_in_the_batch(mask: str) -> Non
 @pytest.mark.parametrize("mask", ["step", "sequence"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_dropout_between_layers(cell: str, mask: str, backend: str) -> None:
-    layer = getattr(lnn, cell)(I, H, 2, dtype=F64, dropout=0.4, dropout_mask=mask, backend=backend)
-    singles = [getattr(nn, cell)(size, H, dtype=F64) for size in (I, H)]
+    layer = getattr(lnn, cell)(I, H, 3, dtype=F64, dropout=0.4, dropout_mask=mask, backend=backend)
+    singles = [getattr(nn, cell)(size, H, dtype=F64) for size in (I, H, H)]
     for k, single in enumerate(singles):
-        single.load_state_dict(
-            {name.replace(f"_l{k}", "_l0"): p for name, p in layer.state_dict().items() if f"_l{k}" in name}
-        )
+        own = {name.replace(f"_l{k}", "_l0"): p for name, p in layer.state_dict().items() if f"_l{k}" in name}
+        single.load_state_dict(own)
     x = torch.randn(T, B, I, dtype=F64)
     torch.manual_seed(3)
-    dropped = bernoulli(draw_key(), 0, Kind.LAYER_DROPOUT, 0.4, T if mask == "step" else 1, B, H)
-    expected = singles[1](singles[0](x)[0] * (~dropped) / 0.6)[0]
+    key = draw_key()
+    expected = whole = singles[0](x)[0]
+    for k in (1, 2):
+        dropped = bernoulli(key, k - 1, Kind.LAYER_DROPOUT, 0.4, T if mask == "step" else 1, B, H)
+        expected, whole = singles[k](expected * (~dropped) / 0.6)[0], singles[k](whole)[0]
     torch.manual_seed(3)
     torch.testing.assert_close(layer(x)[0], expected, rtol=1e-12, atol=1e-14)
-    assert_same(layer.eval()(x)[:1], (singles[1](singles[0](x)[0])[0],))
+    torch.testing.assert_close(layer.eval()(x)[0], whole, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weight_dropout_of_every_layer_and_direction(cell: str) -> None:
+    ours, theirs = pair(cell, options={"weight_dropout": 0.4}, num_layers=2, bidirectional=True)
+    x = torch.randn(T, B, I, dtype=F64)
+    torch.manual_seed(3)
+    key = draw_key()
+    weights = dict(theirs.named_parameters())
+    for index, name in enumerate(f"weight_hh_l{k}{suffix}" for k in range(2) for suffix in ("", "_reverse")):
+        dropped = bernoulli(key, index, Kind.WEIGHT_DROPOUT, 0.4, 1, *weights[name].shape)[0]
+        weights[name] = weights[name] * ~dropped / 0.6
+    torch.manual_seed(3)
+    assert_same(ours(x), torch.func.functional_call(theirs, weights, (x,)))
 
 
 def test_layers_draw_masks_of_their_own() -> None:
