@@ -26,7 +26,7 @@ class GRU(Recurrent, nn.GRU):
 
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, bidirectional, device, dtype: see `torch.nn.GRU`.
-        reset: where the reset gate acts: on the product with the state (`after`, Cho et al. as in cuDNN and PyTorch)
+        reset: where the reset gate acts: on the product with the state (`after`, as in cuDNN and PyTorch)
             or on the state (`before`, Cho et al. 2014, equation 8).
         zoneout_hidden: probability that a unit keeps its *old* value at a step (Krueger et al. 2017): masks d in
             training, the rate in evaluation.

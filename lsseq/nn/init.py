@@ -29,8 +29,7 @@ def uniform_(layer: nn.RNNBase, half_width: float) -> None:
 
 
 def forget_bias_(layer: nn.LSTM, value: float) -> None:
-    """The bias of the forget gates (Jozefowicz et al. 2015), effectively `value`: rows H to 2H of bias_ih; those of
-    bias_hh are 0.
+    """The forget gates' effective bias is `value` (Jozefowicz et al. 2015): so in bias_ih, 0 in bias_hh (rows H to 2H).
 
     Raises:
         ValueError: not an LSTM, or one without biases.
