@@ -18,6 +18,8 @@ import lsseq
 from lsseq.recipe.schema import Training
 from lsseq.runs import RunFolder
 
+_EXACTNESS = ("torch", "device", "threads", "platform")
+
 
 def environment(training: Training, device: torch.device) -> dict[str, Any]:
     """Versions, device, threads, seed, command line, time, and the git commit where lsseq runs from a checkout."""
@@ -37,12 +39,19 @@ def environment(training: Training, device: torch.device) -> dict[str, Any]:
     return values if commit is None else values | {"commit": commit}
 
 
-def note_environment(folder: RunFolder, values: dict[str, Any], *, resumed: bool) -> None:
-    """Write environment.json; each session that went on with the run is added under `resumed`."""
-    if resumed:
-        first = json.loads(folder.environment.read_text(encoding="utf-8"))
-        values = first | {"resumed": [*first.get("resumed", []), values]}
-    folder.write_environment(values)
+def note_environment(folder: RunFolder, values: dict[str, Any], *, resumed: bool) -> list[str]:
+    """Write environment.json; each session that went on with the run is added under `resumed`.
+
+    Returns what is other than in the first session and keeps a resumed run from going on to the bit.
+    """
+    if not resumed:
+        folder.write_environment(values)
+        return []
+    first = json.loads(folder.environment.read_text(encoding="utf-8"))
+    folder.write_environment(first | {"resumed": [*first.get("resumed", []), values]})
+    return [
+        f"{name} ({values[name]}, at first {first[name]})" for name in _EXACTNESS if first.get(name) != values[name]
+    ]
 
 
 def _commit() -> str | None:

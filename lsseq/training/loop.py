@@ -68,12 +68,12 @@ def train(
                     hint=f"go on with: lsseq train --run {folder} --resume",
                 )
 
-        # The lines of an end that is not a regular evaluation are no part of the state that is saved: a run that goes
-        # on with a larger budget cuts them off again and continues as if it had never stopped.
+        # The lines from here on are no part of the state that is saved: a run that goes on with a larger budget cuts
+        # them off again and continues as if it had never stopped.
         state.metrics_bytes = journal.sync()
-        if state.step and (state.latest is None or state.latest["step"] != state.step):
-            if state.meter.steps:
-                journal.write(_train_line(state, training))
+        if state.meter.steps:
+            journal.write(_train_line(state, training))
+        if state.latest is None or state.latest["step"] != state.step:
             _evaluate(state, training, evaluate, journal, folder)
             progress.evaluated(state)
         state.final = state.latest

@@ -78,7 +78,8 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         elif source is not None:
             start_from(source, state.model, data.vocabulary)
         folder.write_recipe(dump_recipe(loaded.recipe))
-        note_environment(folder, environment(loaded.recipe.training, device), resumed=saved)
+        if other := note_environment(folder, environment(loaded.recipe.training, device), resumed=saved):
+            print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)
         if not saved:
             data.vocabulary.save(folder.path)
         _train(state, loaded.recipe, data, folder)

@@ -91,8 +91,10 @@ class LoopState:
 
     def weights(self) -> dict[str, Tensor]:
         """What the model is evaluated with: the averaged weights, once there is an average."""
+        if not self.averaging.active:
+            return self.model.state_dict()
         with self.averaging.applied():
-            return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            return {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
 
     def values(self) -> dict[str, Any]:
         """What a checkpoint says about its weights."""

@@ -1,4 +1,4 @@
-"""What a training would cost: a few steps on text of the right shape, and nothing written."""
+"""What a training would cost: a few steps on text of the right shape, and no run folder."""
 
 from __future__ import annotations
 

@@ -288,7 +288,10 @@ def test_a_run_goes_on_from_another_folder(tmp_path: Path, small_text: Path, run
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     run_cli("train", "--run", tmp_path / "runs/small", "--resume", "training.steps=6", cwd=elsewhere, check=0)
+    run_cli("train", "--run", "small", "--resume", "training.steps=9", cwd=tmp_path, check=0)
     run_cli("train", "small.yaml", "--resume", "training.steps=9", cwd=tmp_path, check=0)
+    assert read_values(tmp_path / "runs" / "small" / "checkpoints" / "last")["step"] == 9
+    assert not (tmp_path / "small").exists()
 
 
 def test_a_missing_text_leaves_no_folder(recipe: Path, tmp_path: Path, run_cli: RunCli) -> None:

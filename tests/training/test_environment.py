@@ -40,6 +40,12 @@ def test_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_sessions_add_up(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    for number, resumed in enumerate((False, True, True)):
-        note_environment(folder, {"started": number}, resumed=resumed)
-    assert json.loads(folder.environment.read_text()) == {"started": 0, "resumed": [{"started": 1}, {"started": 2}]}
+    first = environment(toy_training(), CPU)
+    assert note_environment(folder, first, resumed=False) == []
+    assert note_environment(folder, first, resumed=True) == []
+    other = first | {"threads": 16, "torch": "9.9"}
+    assert note_environment(folder, other, resumed=True) == [
+        f"torch (9.9, at first {torch.__version__})",
+        f"threads (16, at first {first['threads']})",
+    ]
+    assert json.loads(folder.environment.read_text()) == first | {"resumed": [first, other]}

@@ -55,7 +55,7 @@ def command(
     options = [f"training.device={device}"] if device else []
     options += [f"training.seed={seed}"] if seed is not None else []
     loaded = _load(recipe, [*overrides, *options], run, resume)
-    path = run or Path("runs") / loaded.name
+    path = _path(run, loaded.name, resume)
     if resume and source is not None:
         raise RequestError(
             "--resume and --from exclude each other: a run goes on from its own weights, or a new one starts"
@@ -92,6 +92,14 @@ def _load(recipe: str | None, overrides: list[str], run: Path | None, resume: bo
     from lsseq.runs import RunFolder
 
     return load_recipe(str(RunFolder.open(run).recipe), overrides)
+
+
+def _path(run: Path | None, name: str, resume: bool) -> Path:
+    """The run folder; a run to resume may be given by its name under `runs/`, as every verb takes it."""
+    if run is None:
+        return Path("runs") / name
+    named = Path("runs") / run
+    return named if resume and not run.exists() and (named / "recipe.yaml").is_file() else run
 
 
 def _refuse_early(path: Path, resume: bool, source: str | None) -> None:
