@@ -76,9 +76,6 @@ def wait_for_lines(process: subprocess.Popen[str], run: Path, number: int) -> No
         time.sleep(0.002)
 
 
-# ------------------------------------------------------------------------------------------------ what a run looks like
-
-
 def test_json_keys(finished: tuple[Path, dict[str, Any]]) -> None:
     run, printed = finished
     stderr = printed.pop("stderr")
@@ -143,9 +140,6 @@ def test_resuming_a_finished_run_prints_its_result_and_a_larger_budget_goes_on(
     assert json.loads(longer.stdout)["steps"] == 60
     assert len(json.loads((run / "environment.json").read_text())["resumed"]) == 1
     assert losses(run) == losses(finished[0])
-
-
-# ------------------------------------------------------------------------------------------------- killed, interrupted
 
 
 def killed_and_resumed(recipe: Path, folder: Path, run_cli: RunCli, overrides: tuple[str, ...], kills: int) -> None:
@@ -217,9 +211,6 @@ def test_a_folder_in_use_is_refused(recipe: Path, tmp_path: Path, run_cli: RunCl
     finally:
         process.kill()
         process.communicate()
-
-
-# ------------------------------------------------------------------------------------------------------------ bad input
 
 
 def assert_refused(result: subprocess.CompletedProcess[str], code: int, *messages: str) -> None:
@@ -348,7 +339,6 @@ def test_divergence(recipe: Path, tmp_path: Path, run_cli: RunCli) -> None:
     assert read_values(run / "checkpoints" / "last")["step"] >= 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
 def test_a_disk_that_takes_no_more(recipe: Path, tmp_path: Path, run_cli: RunCli) -> None:
     """A real limit of the system on the size of files, which the growing metrics file or TensorBoard's meets first."""
     run = tmp_path / "run"
@@ -365,9 +355,6 @@ def test_a_disk_that_takes_no_more(recipe: Path, tmp_path: Path, run_cli: RunCli
     step = read_values(run / "checkpoints" / "last")["step"]
     assert 5 < step < 2000
     run_cli("train", "--run", run, "--resume", f"training.steps={step + 1}", check=0)
-
-
-# ----------------------------------------------------------------------------------------------- --from, --dry-run
 
 
 def test_from_another_run(finished: tuple[Path, dict[str, Any]], recipe: Path, tmp_path: Path, run_cli: RunCli) -> None:
