@@ -11,7 +11,7 @@ from lsseq.errors import Place, RequestError, nearest
 from lsseq.recipe import catalogue
 from lsseq.recipe.document import Node, read_document, said, shown_path
 from lsseq.recipe.faults import KeyFault
-from lsseq.recipe.merge import explicit, inherited, merge
+from lsseq.recipe.merge import explicit, inherited, merge, overridden
 from lsseq.recipe.overrides import read_overrides
 from lsseq.recipe.schema import Recipe
 from lsseq.recipe.validate import place_of, validated
@@ -55,13 +55,14 @@ class Loaded:
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     """Load a recipe by its name in the catalogue, or from a file or a run folder.
 
-    `overrides` are `KEY=VALUE` with dotted keys and YAML values; they are merged over everything else.
+    `overrides` are `KEY=VALUE` with dotted keys and YAML values; they are merged over everything else. Where
+    they change the data or the model, the figures that the recipe states no longer hold and are left out.
 
     Raises: RequestError with everything that is wrong, each at its place.
     """
     path = catalogue.find(str(name_or_path))
     layer, faults = read_overrides(overrides)
-    tree = replace(merge(_with_bases(path, (), {}), layer), place=Place(shown_path(path)), key=None)
+    tree = replace(overridden(_with_bases(path, (), {}), layer), place=Place(shown_path(path)), key=None)
     recipe = validated(tree, faults)
     name = recipe.name or catalogue.run_name(path)
     return Loaded(recipe.model_copy(update={"name": name}), name, path, tree)

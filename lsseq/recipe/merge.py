@@ -11,6 +11,7 @@ Mappings are merged key by key, and everything else is replaced. Three rules ser
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,9 @@ from lsseq.recipe.keys import below as section_below
 from lsseq.recipe.keys import fields_in, hints, section_in
 from lsseq.recipe.schema import Recipe, Section
 
-OWN = ("name", "description", "published", "expected")
+FIGURES = ("published", "expected")
+"""Figures hold for one text, one network and one way to read."""
+OWN = ("name", "description", *FIGURES)
 """Keys that speak of one recipe; another that extends it does not inherit them."""
 
 
@@ -53,8 +56,19 @@ def explicit(node: Node, annotation: Any = Recipe) -> Node:
 
 def inherited(base: Node) -> Node:
     """What a recipe takes from one that it extends."""
-    assert isinstance(base.value, dict)
-    return replace(base, value={key: node for key, node in base.value.items() if key not in OWN})
+    return _without(base, OWN)
+
+
+def overridden(tree: Node, layer: Node) -> Node:
+    """The tree with the command line over it; with other data or another model, the recipe's figures are not its."""
+    evaluation = layer.child("evaluation")
+    others = layer.child("data"), layer.child("model"), evaluation and evaluation.child("pieces")
+    return merge(_without(tree, FIGURES) if any(others) else tree, layer)
+
+
+def _without(tree: Node, keys: Collection[str]) -> Node:
+    assert isinstance(tree.value, dict)
+    return replace(tree, value={key: node for key, node in tree.value.items() if key not in keys})
 
 
 def _kind_changes(lower: Node, upper: Node) -> bool:

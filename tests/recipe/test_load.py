@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,29 @@ def test_what_speaks_of_one_recipe_is_not_inherited(write: Write) -> None:
     recipe = load_recipe("r.yaml").recipe
     assert (recipe.name, recipe.description, recipe.published, recipe.expected) == ("r", None, [], [])
     assert len(load_recipe("base.yaml").recipe.published) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "kept"),
+    [
+        ("training.steps=2", 1),
+        ("evaluation.window=3", 1),
+        ("data.text=my.txt", 0),
+        ("model.hidden=9", 0),
+        ("evaluation.pieces=7", 0),
+    ],
+)
+def test_figures_are_not_those_of_other_data_or_another_model(write: Write, override: str, kept: int) -> None:
+    figures = "published: {metric: bpc, value: 1.0, source: paper}\nexpected: {metric: bpc, value: 1, tolerance: 0.1}\n"
+    write("r.yaml", f"{textwrap.dedent(BASE)}{figures}")
+    recipe = load_recipe("r.yaml", [override]).recipe
+    assert (len(recipe.published), len(recipe.expected)) == (kept, kept)
+
+
+def test_figures_of_the_command_line_stay(write: Write) -> None:
+    write("r.yaml", BASE)
+    figure = "expected={metric: bpc, value: 1, tolerance: 0.1}"
+    assert len(load_recipe("r.yaml", [figure, "model.hidden=9"]).recipe.expected) == 1
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "{kind: cosine}"])
