@@ -129,9 +129,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _verified(folder: Path, entries: Mapping[str, Any], group: str) -> bytes:
     try:
         name, size, digest = (entries[group][key] for key in ("name", "bytes", "sha256"))
+        path: Path = folder / name
     except (KeyError, TypeError) as error:
         raise _damaged(folder / MANIFEST, f"it names no file for `{group}`") from error
-    path: Path = folder / name
     content = path.read_bytes()
     if len(content) != size:
         raise _damaged(path, f"it holds {len(content)} bytes instead of {size}")

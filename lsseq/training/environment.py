@@ -42,16 +42,25 @@ def environment(training: Training, device: torch.device) -> dict[str, Any]:
 def note_environment(folder: RunFolder, values: dict[str, Any], *, resumed: bool) -> list[str]:
     """Write environment.json; each session that went on with the run is added under `resumed`.
 
-    Returns what is other than in the first session and keeps a resumed run from going on to the bit.
+    Returns what is other than in the first session and keeps a resumed run from going on to the bit. Where the file is
+    gone or damaged, this session is taken for the first.
     """
-    if not resumed:
+    first = _read(folder.environment) if resumed else None
+    if first is None:
         folder.write_environment(values)
         return []
-    first = json.loads(folder.environment.read_text(encoding="utf-8"))
     folder.write_environment(first | {"resumed": [*first.get("resumed", []), values]})
     return [
         f"{name} ({values[name]}, at first {first[name]})" for name in _EXACTNESS if first.get(name) != values[name]
     ]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def _commit() -> str | None:

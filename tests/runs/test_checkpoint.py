@@ -220,6 +220,13 @@ def test_no_checkpoint_says_which_there_are(tmp_path: Path) -> None:
     assert caught.value.hint == "it has last: --checkpoint last"
 
 
+@pytest.mark.parametrize("files", [[], {"weights": 5}, {"weights": {"name": 5, "bytes": 1, "sha256": ""}}])
+def test_a_manifest_that_names_no_files(tmp_path: Path, files: object) -> None:
+    (tmp_path / MANIFEST).write_text(json.dumps({"format": 1, "files": files}))
+    with pytest.raises(RunError, match="it names no file for `weights`"):
+        read_checkpoint(tmp_path)
+
+
 def test_newer_format_is_refused(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, tensors(), {})
     manifest = json.loads((tmp_path / MANIFEST).read_text())

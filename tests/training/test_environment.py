@@ -49,3 +49,13 @@ def test_sessions_add_up(tmp_path: Path) -> None:
         f"threads (16, at first {first['threads']})",
     ]
     assert json.loads(folder.environment.read_text()) == first | {"resumed": [first, other]}
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"torch": ', b"[]", b"\xff"])
+def test_a_run_goes_on_without_its_first_environment(tmp_path: Path, content: bytes | None) -> None:
+    folder = RunFolder(tmp_path)
+    if content is not None:
+        folder.environment.write_bytes(content)
+    values = environment(toy_training(), CPU)
+    assert note_environment(folder, values, resumed=True) == []
+    assert json.loads(folder.environment.read_text()) == values
