@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
+import re
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 import lsseq
 from lsseq.cli.common import VerbGroup
 from lsseq.errors import Interrupted, LsseqError, RequestError, RunError, render
+
+_NO_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)
+"""How torch says that memory ran out, on the CPU and on CUDA."""
 
 
 class Verbs(VerbGroup):
@@ -28,6 +33,14 @@ class Verbs(VerbGroup):
             return None
         command: click.Command = importlib.import_module(f"lsseq.cli.verbs.{name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader of our output went away, as `head` does. Click would call that a failure.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
 
 @click.command(
@@ -70,6 +83,10 @@ def _as_lsseq_error(error: Exception) -> LsseqError | None:
         return RunError(f"the disk is full{_file_of(error)}", hint="free some room; a run goes on with --resume")
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return RunError(f"no permission{_file_of(error)}: {error.strerror}")
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return RunError(
+            "there is not enough memory", hint="lower model.hidden, model.layers, training.batch or training.bptt"
+        )
     return None
 
 
@@ -86,6 +103,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or bool(os.environ.get("LSSEQ_DEBUG"))
     args = [arg for arg in args if arg != "--debug"] or ["--help"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A model may write what the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="replace")
     # A long command may be stopped by a scheduler: SIGTERM is handled as Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -93,14 +113,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
         sys.exit(outcome if isinstance(outcome, int) else 0)
     except (KeyboardInterrupt, click.Abort):
         _fail(Interrupted("interrupted"))
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         if debug:
             raise
         known = _as_lsseq_error(error)
         if known is None:
-            known = RunError(f"{type(error).__name__}: {error}", hint="this is a defect of lsseq; --debug shows where")
+            first_line = str(error).partition("\n")[0]
+            known = RunError(
+                f"{type(error).__name__}: {first_line}", hint="this is a defect of lsseq; --debug shows where"
+            )
         _fail(known)

@@ -43,8 +43,9 @@ def say(message: str) -> None:
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """One JSON object on standard output; what is not finite is null, as the JSON standard knows no NaN."""
-    click.echo(json.dumps(_finite(values), ensure_ascii=False))
+    """One JSON object on standard output, in ASCII, so that it is whole whatever the encoding there; what is not finite
+    is null, as the JSON standard knows no NaN."""
+    click.echo(json.dumps(_finite(values)))
 
 
 def _finite(value: Any) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
+import subprocess
+import sys
 
 import click
 import pytest
@@ -64,7 +67,7 @@ def test_unknown_words(run) -> None:
 
 
 def test_a_defect_is_named_and_shown_in_full_on_request(run, failing) -> None:
-    failing(ZeroDivisionError("oops"))
+    failing(ZeroDivisionError("oops\nand what a library knows of its own code"))
     code, out, err = run("data")
     assert (code, out) == (1, "")
     assert err == "error: ZeroDivisionError: oops\nhint: this is a defect of lsseq; --debug shows where\n"
@@ -76,13 +79,16 @@ def test_a_defect_is_named_and_shown_in_full_on_request(run, failing) -> None:
     ("error", "message"),
     [
         (OSError(errno.ENOSPC, "No space left", "/data/x"), "error: the disk is full (/data/x)"),
+        (MemoryError(), "error: there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: …"), "error: there is not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), "error: there is not enough memory"),
         (
             PermissionError(errno.EACCES, "Permission denied", "/data/x"),
             "error: no permission (/data/x): Permission denied",
         ),
     ],
 )
-def test_errors_of_the_system(run, failing, error: OSError, message: str) -> None:
+def test_errors_of_the_system(run, failing, error: Exception, message: str) -> None:
     failing(error)
     code, _, err = run("data")
     assert (code, err.splitlines()[0]) == (1, message)
@@ -92,3 +98,22 @@ def test_an_interrupt_has_its_own_code(run, failing) -> None:
     failing(KeyboardInterrupt())
     code, _, err = run("data")
     assert (code, err.strip()) == (130, "error: interrupted")
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    command = [sys.executable, "-m", "lsseq", "recipes", "show", "quickstart"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_output_that_the_encoding_lacks(run_cli, encoding: str) -> None:
+    environment = {"PYTHONIOENCODING": f"{encoding}:strict"}
+    description = "\N{GREEK SMALL LETTER ALPHA}"
+    args = ("recipes", "show", "quickstart", f"description={description}")
+    assert "description: " in run_cli(*args, env=environment, check=0).stdout
+    values = json.loads(run_cli(*args, "--json", env=environment, check=0).stdout)
+    assert values["description"] == description
