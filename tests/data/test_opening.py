@@ -222,6 +222,9 @@ class TestFaults:
         text = str(small_text)
         (tmp_path / "v.txt").write_text("a\n")
         assert fault(Data(text=text, minimum_count=2)).key == "data.minimum_count"
+        open_text(Data(text=text))
+        # The tokens that are there already do not make it right.
+        assert fault(Data(text=text, minimum_count=2)).key == "data.minimum_count"
         assert fault(Data(text=text, unit="byte", vocabulary=str(tmp_path / "v.txt"))).key == "data.vocabulary"
         assert fault(Data(text=text, unit="word", vocabulary_size=2)).key == "data.vocabulary_size"
         assert fault(Data(text=text, vocabulary=str(tmp_path / "none"))).key == "data.vocabulary"

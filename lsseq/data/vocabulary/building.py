@@ -22,7 +22,12 @@ SAMPLE = 100_000_000
 
 
 def settings(data: Data) -> dict[str, Any]:
-    """What the vocabulary depends on beside the training text; equal settings and text give an equal vocabulary."""
+    """What the vocabulary depends on beside the training text; equal settings and text give an equal vocabulary.
+
+    Raises:
+        KeyFault: a key that the unit cannot serve.
+    """
+    _check(data)
     chosen: dict[str, Any] = {"unit": data.unit}
     if data.vocabulary is not None:
         path = Path(data.vocabulary).expanduser()
@@ -39,10 +44,9 @@ def build_vocabulary(data: Data, train: Text) -> Vocabulary:
     """The vocabulary of a training text.
 
     Raises:
-        KeyFault: a key that the unit cannot serve.
+        KeyFault: a size that the unit cannot serve, or a vocabulary file that is missing or of another unit.
         RequestError: a byte of the text is not UTF-8.
     """
-    _check(data)
     if data.unit == "byte":
         return ByteVocabulary()
     if data.vocabulary is not None:
