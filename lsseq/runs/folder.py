@@ -73,6 +73,7 @@ class RunFolder:
         with _locked(path):
             run = cls(path)
             if _contents(path) and not run.recipe.is_file():
+                remove([_lock_file(path)])
                 raise RequestError(
                     f"`{path}` is not a run folder: it holds other files and no recipe.yaml",
                     hint=f"choose another: --run {_free_name(path)}",

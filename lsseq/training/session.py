@@ -17,7 +17,7 @@ from lsseq.model.base import SequenceModel
 from lsseq.model.factory import build_model
 from lsseq.recipe import Loaded, dump_recipe, load_recipe
 from lsseq.recipe.schema import Recipe
-from lsseq.runs import RunFolder, load_run, read_checkpoint
+from lsseq.runs import RunFolder, load_run, read_checkpoint, write_checkpoint
 from lsseq.runs.checkpoint import MANIFEST
 from lsseq.training.budget import Budget
 from lsseq.training.device import MixedPrecision, choose_device
@@ -82,6 +82,9 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
             print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)
         if not saved:
             data.vocabulary.save(folder.path)
+        if not saved and source is not None:
+            # A run that is killed before its first checkpoint must start from these weights again.
+            write_checkpoint(folder.checkpoint("last"), *state.save())
         _train(state, loaded.recipe, data, folder)
         return _result(folder, state)
 

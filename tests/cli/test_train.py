@@ -239,7 +239,7 @@ def test_other_files_are_not_written_among(recipe: Path, tmp_path: Path, run_cli
     for options in ([], ["--resume"]):
         result = run_cli("train", recipe, "--run", tmp_path, *options)
         assert_refused(result, 2, f"error: `{tmp_path}` is not a run folder: it holds other files and no recipe.yaml\n")
-    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["notes.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_nothing_to_train(run_cli: RunCli, tmp_path: Path) -> None:
@@ -365,6 +365,19 @@ def test_from_another_run(finished: tuple[Path, dict[str, Any]], recipe: Path, t
     assert json.loads(result.stdout)["best"]["nll"] < printed["best"]["nll"]
     first = losses(tmp_path / "run")[0]["nll"]
     assert first < losses(source)[0]["nll"] - 0.1, "it starts where the other run ended"
+
+
+def test_from_another_run_and_killed_at_once(
+    finished: tuple[Path, dict[str, Any]], recipe: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    keys = ("training.log_every=1", "training.evaluate_every=1000000")
+    run_cli("train", recipe, "--from", finished[0], *keys, "training.steps=10", "--run", tmp_path / "whole", check=0)
+    process = start(recipe, "--from", finished[0], *keys, "training.steps=1000000", "--run", tmp_path / "run")
+    wait_for_lines(process, tmp_path / "run", 1)
+    process.kill()
+    process.communicate()
+    run_cli("train", "--run", tmp_path / "run", "--resume", "training.steps=10", check=0)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
 def test_from_a_run_that_does_not_fit(
