@@ -70,7 +70,8 @@ def command(
     if dynamic and cache:
         raise RequestError("--dynamic and --cache exclude each other")
     if text is not None and not text.is_file():
-        raise RequestError(f"there is no file `{text}`")
+        what = f"`{text}` is a folder" if text.is_dir() else f"there is no file `{text}`"
+        raise RequestError(what, hint="--text takes one file, plain or .gz")
     if tokens is not None and not tokens.parent.is_dir():
         raise RequestError(f"there is no folder `{tokens.parent}` for --tokens")
     recipe = _recipe(run, [*overrides, *([f"evaluation.window={window}"] if window else [])])
@@ -112,6 +113,8 @@ def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
     from lsseq.runs import RunFolder
 
     for override in overrides:
+        if "=" not in override:
+            raise RequestError(f"`{override}` is not KEY=VALUE", hint="one run is measured at a time")
         if not override.startswith("evaluation."):
             raise RequestError(
                 f"`{override}` cannot be changed after training",
