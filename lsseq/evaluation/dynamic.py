@@ -6,8 +6,7 @@ gradients that the trained model has on training text,
     θ ← θ - η·g / (RMS + ε) + min(1, λ·RMS / mean RMS)·(θ₀ - θ)
 
 elementwise: weights with large training gradients move less, and are pulled back more. The mean RMS is that over the
-    parameter
-tensors of each one's mean, as in the authors' program, so that published rates can be used.
+parameter tensors of each one's mean, as in the authors' program, so that published rates can be used.
 """
 
 from __future__ import annotations
@@ -27,9 +26,7 @@ from lsseq.nn.state import State, detach_state
 from lsseq.recipe import schema
 
 STATISTICS_STREAMS = 100
-"""Streams side by side in the pass over the training text. RMS depends on it, and so do the rates: this is the
-authors'.
-"""
+"""Streams side by side in the pass over the training text: the authors' number, on which RMS and so the rates depend."""
 STATISTICS_TOKENS = 1_000_000
 """The pass reads so many tokens from the beginning of the training text, or all where there are fewer."""
 

@@ -237,8 +237,8 @@ class Schedule(Section):
     alternatives = (frozenset({"milestones", "after"}),)
 
     kind: Literal["constant", "plateau", "step", "cosine"] = "constant"
-    """plateau: times `factor` when validation has not improved `patience` times in a row; step: times `factor` at
-    `milestones`, or after each epoch from `after` on; cosine: falls to `final` over the budget of steps or epochs."""
+    """plateau: times `factor` when validation did not improve more than `patience` times in a row; step: times `factor`
+    at `milestones` or after each epoch from `after` on; cosine: falls to `final` over the budget of steps or epochs."""
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """What the learning rate is multiplied by."""
     patience: Annotated[int, Field(ge=0)] = 0

@@ -141,10 +141,12 @@ def schema_command(section: str | None, as_json: bool) -> None:
     """
     from lsseq.recipe.json_schema import json_schema, readable
 
-    if section and not as_json:
+    if as_json:
+        print_json(json_schema(section or ""))
+    elif section:
         click.echo(readable(section))
     else:
-        click.echo(json.dumps(json_schema(section or ""), indent=None if as_json else 2, ensure_ascii=False))
+        click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
 def _print_table(checked: list[Checked]) -> None:
