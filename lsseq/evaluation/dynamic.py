@@ -26,7 +26,7 @@ from lsseq.nn.state import State, detach_state
 from lsseq.recipe import schema
 
 STATISTICS_STREAMS = 100
-"""Streams side by side in the pass over the training text: the authors' number, on which RMS and so the rates depend."""
+"""Streams side by side in the pass over the training text: the authors' number, on which RMS and the rates depend."""
 STATISTICS_TOKENS = 1_000_000
 """The pass reads so many tokens from the beginning of the training text, or all where there are fewer."""
 
