@@ -308,16 +308,18 @@ def test_another_model_is_refused_on_resume(
     )  # fmt: skip
 
 
-def test_a_text_that_was_changed_is_refused_on_resume(small_text: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_a_text_may_be_moved_and_not_changed_before_resume(small_text: Path, tmp_path: Path, run_cli: RunCli) -> None:
     text = tmp_path / "text.txt"
     text.write_bytes(small_text.read_bytes())
     path = tmp_path / "small.yaml"
     path.write_text(RECIPE.format(text=text))
     run = tmp_path / "run"
     run_cli("train", path, "--run", run, "training.steps=3", check=0)
-    text.write_bytes(small_text.read_bytes()[::-1])
+    moved = text.rename(tmp_path / "moved.txt")
+    run_cli("train", "--run", run, "--resume", "training.steps=4", f"data.text={moved}", check=0)
+    moved.write_bytes(small_text.read_bytes()[::-1])
     result = run_cli("train", "--run", run, "--resume", "training.steps=6")
-    assert_refused(result, 2, f"error: the text is not the one that {run} was trained on")
+    assert_refused(result, 2, f"error: the text is not the one that {run} was trained on: {moved}\n")
 
 
 def test_a_damaged_checkpoint_is_named(recipe: Path, tmp_path: Path, run_cli: RunCli) -> None:

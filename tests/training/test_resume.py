@@ -63,6 +63,15 @@ def test_what_makes_another_training_is_refused(file: Path, override: str, messa
     assert "--from runs/x" in caught.value.hint
 
 
+def test_own_text_may_lie_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(RECIPE.replace("corpus: python-docs", "text: a.txt"))
+    refuse_changes(load(file, "data.text=b.txt"), load(file).recipe, "runs/x")
+    refuse_changes(load(file, "data.text={train: b.txt, valid: c.txt}"), load(file).recipe, "runs/x")
+    with pytest.raises(RequestError, match=r"`data\.corpus` is ptb here and not set in the run runs/x"):
+        refuse_changes(load(file, "data.corpus=ptb"), load(file).recipe, "runs/x")
+
+
 def test_all_differences_at_once(file: Path) -> None:
     with pytest.raises(RequestError) as caught:
         refuse_changes(load(file, "model.hidden=64", "training.lr=1"), load(file).recipe, "runs/x")
