@@ -83,6 +83,8 @@ def _as_lsseq_error(error: Exception) -> LsseqError | None:
         return RunError(f"the disk is full{_file_of(error)}", hint="free some room; a run goes on with --resume")
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return RunError(f"no permission{_file_of(error)}: {error.strerror}")
+    if isinstance(error, OSError) and error.strerror:
+        return RunError(f"{error.strerror}{_file_of(error)}", hint="--debug shows where")
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
         return RunError(
             "there is not enough memory", hint="lower model.hidden, model.layers, training.batch or training.bptt"

@@ -79,6 +79,7 @@ def test_a_defect_is_named_and_shown_in_full_on_request(run, failing) -> None:
     ("error", "message"),
     [
         (OSError(errno.ENOSPC, "No space left", "/data/x"), "error: the disk is full (/data/x)"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/data/x"), "error: Not a directory (/data/x)"),
         (MemoryError(), "error: there is not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: …"), "error: there is not enough memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), "error: there is not enough memory"),
