@@ -23,9 +23,8 @@ from lsseq.generation import generate_tokens, spell
 from lsseq.model.language_model import LanguageModel
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import load_run
-from lsseq.training.device import choose_device
+from lsseq.training.device import Device, choose_device
 
-Device = Literal["auto", "cpu", "cuda"]
 Checkpoint = Literal["best", "last"]
 
 
@@ -38,7 +37,7 @@ def load(run: str | os.PathLike[str], checkpoint: Checkpoint = "best", device: D
         device: `auto` takes CUDA where there is one.
 
     Raises:
-        RequestError: there is no such run, or no CUDA.
+        RequestError: there is no such run, no such device, or no CUDA.
         RunError: the checkpoint is missing or damaged.
 
     Example:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from lsseq.recipe.faults import KeyFault
 
+Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+def choose_device(name: Device) -> torch.device:
     """The device that `training.device` names; `auto` takes CUDA where there is one.
 
     Raises:
-        KeyFault: CUDA is asked for and there is none.
+        KeyFault: another name, or CUDA is asked for and there is none.
     """
+    if name not in get_args(Device):
+        raise KeyFault("training.device", f"unknown device `{name}`", hint=f"known are {', '.join(get_args(Device))}")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         built = torch.version.cuda is not None

@@ -74,3 +74,8 @@ def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "read_text", missing)
     assert cpu_has_bfloat16() is False
+
+
+def test_an_unknown_device_is_not_taken_for_another() -> None:
+    with pytest.raises(KeyFault, match="unknown device `mps`"):
+        choose_device("mps")  # type: ignore[arg-type]
