@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from lsseq.data.libraries import library
 from lsseq.errors import RequestError, RunError, nearest
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import HubDataset
@@ -42,12 +43,7 @@ def dataset_rows(wanted: HubDataset) -> Mapping[str, Iterable[str]]:
 
 
 def _load(wanted: HubDataset) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise RunError(
-            f"the library `datasets` cannot be imported: {error}", hint="`pip install datasets` installs it"
-        ) from error
+    datasets = library("datasets")
     # The loader of plain text drops line ends; they are put back by `separator`, one for each row.
     try:
         return datasets.load_dataset(wanted.name, wanted.config, data_files=wanted.files, revision=wanted.revision)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-
 import pytest
 
 from lsseq.data import open_text
@@ -86,19 +84,3 @@ def test_no_network_says_what_local_form_would_do(monkeypatch):
     )
     assert caught.value.hint is not None
     assert "`data.dataset={name: parquet, files: FILE.parquet}`" in caught.value.hint
-
-
-def test_a_library_that_cannot_be_imported(monkeypatch):
-    real = builtins.__import__
-
-    def broken(name, *args, **keys):
-        if name == "datasets":
-            raise ImportError("No module named 'pyarrow'")
-        return real(name, *args, **keys)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
-    with pytest.raises(
-        RunError, match="the library `datasets` cannot be imported: No module named 'pyarrow'"
-    ) as caught:
-        opened(name="text")
-    assert caught.value.hint == "`pip install datasets` installs it"

@@ -239,6 +239,8 @@ class TestFaults:
         small = fault(Data(text=text, unit="sentencepiece", vocabulary_size=100))
         assert small.key == "data.vocabulary_size"
         assert small.message.startswith("sentencepiece: 100 are too few: the bytes and the characters")
+        huge = fault(Data(text=text, unit="sentencepiece", vocabulary_size=10**11))
+        assert (huge.key, "100000000000" in huge.message) == ("data.vocabulary_size", True)
 
     def test_a_hostile_vocabulary_is_refused(self, small_text, tmp_path):
         (tmp_path / "v.pkl").write_bytes(pickle.dumps(print))

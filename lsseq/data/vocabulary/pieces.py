@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lsseq.data.libraries import library
 from lsseq.data.text import decode
 from lsseq.data.vocabulary.base import Ids, Vocabulary
 
@@ -47,11 +48,9 @@ class SentencePieceVocabulary(Vocabulary):
     lossless = True
 
     def __init__(self, model: bytes) -> None:
-        import sentencepiece
-
         self.model = model
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self._processor = library("sentencepiece").SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
             raise ValueError(f"not a sentencepiece model: {error}") from error
         newline = self._processor.piece_to_id("\n")
@@ -69,11 +68,10 @@ class SentencePieceVocabulary(Vocabulary):
             UndecodableError: a byte is not UTF-8.
             SentencePieceError: sentencepiece cannot make a vocabulary of that size from the text.
         """
-        import sentencepiece
-
+        trainer = library("sentencepiece").SentencePieceTrainer
         model, sentences = io.BytesIO(), _Sentences(blocks)
         try:
-            sentencepiece.SentencePieceTrainer.train(
+            trainer.train(
                 sentence_iterator=iter(sentences),
                 model_writer=model,
                 model_type=algorithm,
@@ -94,7 +92,7 @@ class SentencePieceVocabulary(Vocabulary):
                 num_threads=1,
                 minloglevel=2,
             )
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             sentences.check()
             raise SentencePieceError(_explained(str(error))) from error
         sentences.check()
