@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lsseq.cli.common import json_option, print_json
+from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def command(
         raise RequestError(f"there is no folder `{tokens.parent}` for --tokens")
     recipe = _recipe(run, [*overrides, *([f"evaluation.window={window}"] if window else [])])
 
+    keep_freed_memory()
     from lsseq.api import load
     from lsseq.evaluation.evaluate import evaluate, find_split
     from lsseq.evaluation.reading import Tokenwise

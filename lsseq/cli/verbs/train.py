@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lsseq.cli.common import json_option, print_json, say
+from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def command(
     if recipe is not None and _is_override(recipe):
         overrides = (recipe, *overrides)
         recipe = None
+    keep_freed_memory()
     options = [f"training.device={device}"] if device else []
     options += [f"training.seed={seed}"] if seed is not None else []
     loaded = _load(recipe, [*overrides, *options], run, resume)
@@ -135,7 +138,8 @@ def _report(result: Result) -> None:
     for name, figures in (("best", result.best), ("final", result.final)):
         if figures is not None:
             click.echo(f"{name:5} valid {headline(figures)} (step {figures['step']})")
-    click.echo(f"next: lsseq eval {result.run} --split test\n      lsseq generate {result.run}")
+    run = shlex.quote(result.run)
+    click.echo(f"next: lsseq eval {run} --split test\n      lsseq generate {run}")
 
 
 def _report_trial(trial: Trial) -> None:
