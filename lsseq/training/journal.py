@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -67,5 +68,9 @@ def _board(folder: RunFolder, step: int) -> SummaryWriter | None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
+        return None
+    except Exception as error:
+        # One that was built for another protobuf or numpy may raise nearly anything, and no training needs it.
+        print(f"note: TensorBoard is broken and gets no figures: {error}", file=sys.stderr)
         return None
     return SummaryWriter(str(folder.tensorboard), purge_step=step + 1)

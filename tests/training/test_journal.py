@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,19 @@ def test_without_tensorboard(
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
     assert read_metrics(tmp_path / "metrics.jsonl") == [line(3) | {"lr": None}]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_broken_tensorboard_stops_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(types.ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise TypeError("Descriptors cannot be created directly")
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", Broken("broken"))
+    journal = Journal(RunFolder(tmp_path), 0, 0)
+    journal.write(line(3))
+    journal.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    told = "note: TensorBoard is broken and gets no figures: Descriptors cannot be created directly\n"
+    assert capfd.readouterr() == ("", told)
