@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -65,7 +66,7 @@ def train(
             if stop.requested:
                 raise Interrupted(
                     f"interrupted after step {state.step}; the state was saved",
-                    hint=f"go on with: lsseq train --run {folder} --resume",
+                    hint=f"go on with: {_resuming(folder)}",
                 )
 
         # The lines from here on are no part of the state that is saved: a run that goes on with a larger budget cuts
@@ -138,5 +139,9 @@ def _disk_full_named(folder: RunFolder) -> Iterator[None]:
             raise
         raise RunError(
             f"the disk is full: {error.filename or folder} could not be written",
-            hint=f"free some room, then go on from the last checkpoint with: lsseq train --run {folder} --resume",
+            hint=f"free some room, then go on from the last checkpoint with: {_resuming(folder)}",
         ) from error
+
+
+def _resuming(folder: RunFolder) -> str:
+    return f"lsseq train --run {shlex.quote(str(folder))} --resume"

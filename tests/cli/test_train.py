@@ -120,10 +120,11 @@ def test_the_resolved_recipe_repeats_the_run(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path, run_cli: RunCli
 ) -> None:
     run, _ = finished
-    shown = run_cli("train", run / "recipe.yaml", "--run", tmp_path / "again", check=0).stdout
-    assert losses(tmp_path / "again") == losses(run)
-    assert f"next: lsseq eval {tmp_path / 'again'} --split test\n" in shown
-    assert f"lsseq generate {tmp_path / 'again'}" in shown
+    again = tmp_path / "once more"
+    shown = run_cli("train", run / "recipe.yaml", "--run", again, check=0).stdout
+    assert losses(again) == losses(run)
+    assert f"next: lsseq eval '{again}' --split test\n" in shown
+    assert f"lsseq generate '{again}'" in shown
 
 
 def test_resuming_a_finished_run_prints_its_result_and_a_larger_budget_goes_on(
@@ -186,7 +187,7 @@ def test_killed_many_times(recipe: Path, tmp_path: Path, run_cli: RunCli, overri
 def test_a_signal_saves_and_says_how_to_go_on(
     recipe: Path, tmp_path: Path, finished: tuple[Path, dict[str, Any]], run_cli: RunCli, number: signal.Signals
 ) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / "my run"
     process = start(recipe, "--run", run, "training.steps=100000")
     wait_for_lines(process, run, 2)
     process.send_signal(number)
@@ -195,7 +196,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     step = read_values(run / "checkpoints" / "last")["step"]
     assert step >= 10
     assert f"error: interrupted after step {step}; the state was saved\n" in stderr
-    assert f"hint: go on with: lsseq train --run {run} --resume\n" in stderr
+    assert f"hint: go on with: lsseq train --run '{run}' --resume\n" in stderr
     seen = losses(run)[: lines(finished[0])]
     assert seen == losses(finished[0])[: len(seen)]
 
