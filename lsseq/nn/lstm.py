@@ -42,9 +42,9 @@ class LSTM(Recurrent, nn.LSTM):
             cell that is carried (Ba et al. 2016). It adds parameters: gains `norm_ih_l{k}` and `norm_hh_l{k}` (4H),
             `norm_c_l{k}` (H), and `norm_c_bias_l{k}` (H) unless `bias` is False; b_ih and b_hh are the biases of the
             first two norms.
-        backend: `cudnn` for PyTorch's own kernels, `reference` for a loop over the steps, `fused` for kernels of this
-            project (none exists yet), `auto` for the fastest that can serve the options. `explain()` says which and
-            why.
+        backend: `cudnn` for PyTorch's own kernels, `fused` for those of this project, `reference` for a loop over the
+            steps, which defines what the others compute, `auto` for the fastest that can serve the call.
+            `explain()` says which and why.
 
     Input, state and results are those of `torch.nn.LSTM`: x (T, B, I), or (B, T, I) with `batch_first`, (T, I)
     without batch, or a PackedSequence; `output, (h, c) = lstm(x, (h0, c0))` with output (T, B, H) and states (layers,

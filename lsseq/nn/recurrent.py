@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +10,20 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
-from lsseq.nn.kernels.dispatch import BACKENDS, DESCRIPTIONS, KERNELS, Choice, choose
+from lsseq.nn.kernels.dispatch import BACKENDS, DESCRIPTIONS, FEW, Choice, Request, choose, kernel
 from lsseq.nn.kernels.layer import Gains, Layer, States, Weights
 from lsseq.nn.parts.dropout import drop_weights
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
 
 Backend = Literal["auto", "cudnn", "fused", "reference"]
+
+
+def _under_autocast(device: str) -> bool:
+    if device not in ("cpu", "cuda"):
+        return False
+    if not hasattr(torch, "get_autocast_dtype"):  # before PyTorch 2.4 there was a function a device
+        return torch.is_autocast_cpu_enabled() if device == "cpu" else torch.is_autocast_enabled()
+    return torch.is_autocast_enabled(device)
 
 
 class Recurrent(nn.RNNBase):
@@ -120,8 +128,23 @@ class Recurrent(nn.RNNBase):
         only += [f"proj_size={self.proj_size}"] if self.proj_size > 0 else []
         return [*only, "PackedSequence"] if packed else only
 
-    def _choose(self, training: bool, packed: bool = False) -> Choice:
-        return choose(self.recurrence, self.backend, self._beyond_vendor(training), self._vendor_only(packed))
+    def _choose(self, training: bool, x: Tensor | None = None, packed: bool = False) -> Choice:
+        """The back end for an input; without one, for a long one like the parameters."""
+        weight = cast(Tensor, self.weight_ih_l0)
+        like = weight if x is None else x
+        learns = training if x is None else x.requires_grad or weight.requires_grad
+        request = Request(
+            self.recurrence,
+            self.backend,
+            tuple(self._beyond_vendor(training)),
+            tuple(self._vendor_only(packed)),
+            device=like.device.type,
+            dtype=like.dtype,
+            traced=_under_autocast(like.device.type) or torch.compiler.is_compiling(),
+            gradient=learns and torch.is_grad_enabled(),
+            few=x is not None and x.numel() < FEW * self.input_size,
+        )
+        return choose(request)
 
     def explain(self) -> str:
         """Which back end computes this layer and why: one line, or two where training and evaluation differ."""
@@ -153,7 +176,7 @@ class Recurrent(nn.RNNBase):
         PackedSequence together with an option that PyTorch's kernels cannot serve.
         """
         packed = isinstance(input, PackedSequence)
-        choice = self._choose(self.training, packed)
+        choice = self._choose(self.training, input.data if packed else input, packed)
         if choice.backend == "cudnn" and not self._draws_masks():
             return super().forward(input, hx)
         if packed:
@@ -209,7 +232,9 @@ class Recurrent(nn.RNNBase):
                 )
             else:
                 layer = self._layer(k, weights, key)
-                x, ends = KERNELS[self.recurrence, backend](x, tuple(state.squeeze(0) for state in own), layer)
+                x, ends = kernel(self.recurrence, backend, x.device.type)(
+                    x, tuple(state.squeeze(0) for state in own), layer
+                )
                 own = tuple(state.unsqueeze(0) for state in ends)
             last.append(own)
         return x, tuple(torch.cat(parts) for parts in zip(*last, strict=True))

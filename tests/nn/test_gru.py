@@ -138,7 +138,5 @@ def test_reset_is_checked_and_shown() -> None:
     with pytest.raises(ValueError, match=r"^reset should be one of 'after', 'before', got 'never'$"):
         lnn.GRU(I, H, reset="never")
     assert repr(make(reset="before")) == "GRU(4, 5, reset=before)"
-    assert make(reset="before").explain() == (
-        "GRU: reference (a loop over the steps in plain PyTorch operations): "
-        "PyTorch's own kernels cannot serve reset='before', and no fused kernel exists for GRU"
-    )
+    assert make(reset="before", backend="reference").explain().startswith("GRU: reference (")
+    assert "cannot serve reset='before'" in make(reset="before").explain()

@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import torch
 
 from lsseq.nn.cells.gru import GRUCell
 from lsseq.nn.cells.lstm import LSTMCell
 from lsseq.nn.cells.rnn import RNNCell
+from lsseq.nn.kernels import cpu
 from lsseq.nn.kernels.layer import Kernel
 from lsseq.nn.kernels.reference import loop
 
 BACKENDS = ("auto", "cudnn", "fused", "reference")
 
-KERNELS: dict[tuple[str, str], Kernel] = {
-    ("LSTM", "reference"): loop(LSTMCell),
-    ("GRU", "reference"): loop(GRUCell),
-    ("RNN", "reference"): loop(RNNCell),
-}
-"""The kernels of this project, by recurrence and back end; those of the vendor have another signature (`vendor.py`)."""
-
 DESCRIPTIONS = {
     "cudnn": "PyTorch's own kernels: cuDNN on CUDA, oneDNN or ATen on CPU",
+    "fused": "this project's kernels",
     "reference": "a loop over the steps in plain PyTorch operations",
 }
+
+FEW = 32
+"""Rows times steps below which PyTorch's kernels spend their time on setting up (oneDNN packs its weights anew)."""
+
+
+class Fused(Protocol):
+    """The fused kernels of a kind of device."""
+
+    def obstacle(self, dtype: torch.dtype) -> str | None:
+        """Why they cannot be used here, or None."""
+
+    def kernel(self, recurrence: str) -> Kernel:
+        """The kernel of a recurrence."""
+
+
+FUSED: dict[str, Fused] = {"cpu": cpu}
+"""By type of device."""
+
+_REFERENCE: dict[str, Kernel] = {"LSTM": loop(LSTMCell), "GRU": loop(GRUCell), "RNN": loop(RNNCell)}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be computed, as far as the choice of a back end depends on it."""
+
+    recurrence: str
+    backend: str
+    """The one asked for."""
+    beyond_vendor: tuple[str, ...]
+    """Options that PyTorch's kernels cannot serve, as a user writes them."""
+    vendor_only: tuple[str, ...]
+    """What nothing but PyTorch's kernels can serve."""
+    device: str
+    """Type of the device."""
+    dtype: torch.dtype
+    traced: bool = False
+    """Whether the call is under autocast or seen by a compiler, which both need PyTorch's operations."""
+    gradient: bool = True
+    """Whether a backward pass may follow."""
+    few: bool = False
+    """Whether rows times steps are less than `FEW`."""
 
 
 @dataclass(frozen=True)
@@ -34,29 +73,54 @@ class Choice:
     reason: str
 
 
-_PLAIN = Choice("cudnn", "no option asks for more")
+@lru_cache(maxsize=4096)
+def choose(request: Request) -> Choice:
+    """The back end for a request.
 
-
-def choose(recurrence: str, backend: str, beyond_vendor: Sequence[str], vendor_only: Sequence[str]) -> Choice:
-    """The back end for a recurrence.
-
-    `beyond_vendor` lists, as a user writes them, the options that PyTorch's kernels cannot serve; `vendor_only` those
-    that nothing else can serve. Raises ValueError, saying why, for a request that no back end or not the one asked
-    for can serve.
+    Raises:
+        ValueError: no back end, or not the one asked for, can serve it; it says why.
     """
-    if backend == "auto" and not beyond_vendor:
-        return _PLAIN
-    beyond, only = ", ".join(beyond_vendor), ", ".join(vendor_only)
-    if backend == "fused" and (recurrence, "fused") not in KERNELS:
-        raise ValueError(f"backend='fused': no fused kernel exists for {recurrence}; use 'auto' or 'reference'")
+    backend = request.backend
+    beyond, only = ", ".join(request.beyond_vendor), ", ".join(request.vendor_only)
     if beyond and only:
         raise ValueError(f"{only} is served by PyTorch's own kernels only, which cannot serve {beyond}")
     if backend == "cudnn" and beyond:
         raise ValueError(f"backend='cudnn': PyTorch's own kernels cannot serve {beyond}; use 'auto' or 'reference'")
     if backend in ("fused", "reference") and only:
         raise ValueError(f"backend='{backend}': {only} is served by PyTorch's own kernels only; use 'auto' or 'cudnn'")
+    obstacle = None if backend in ("cudnn", "reference") else _obstacle(request)
+    if backend == "fused" and obstacle:
+        raise ValueError(f"backend='fused': {obstacle}; use 'auto' or 'reference'")
     if backend != "auto":
         return Choice(backend, "as requested")
-    return Choice(
-        "reference", f"PyTorch's own kernels cannot serve {beyond}, and no fused kernel exists for {recurrence}"
-    )
+    if beyond:
+        reason = f"PyTorch's own kernels cannot serve {beyond}"
+        return Choice("reference", f"{reason}, and {obstacle}") if obstacle else Choice("fused", reason)
+    if only:
+        return Choice("cudnn", f"nothing else serves {only}")
+    if obstacle:
+        return Choice("cudnn", "no option asks for more")
+    return _faster(request)
+
+
+def kernel(recurrence: str, backend: str, device: str) -> Kernel:
+    """The kernel of a recurrence; those of the vendor have another signature (`vendor.py`)."""
+    return FUSED[device].kernel(recurrence) if backend == "fused" else _REFERENCE[recurrence]
+
+
+def _faster(request: Request) -> Choice:
+    """Between PyTorch's kernels and the fused ones where both can serve; measured by `lsseq bench`."""
+    if request.device != "cpu":
+        return Choice("cudnn", "no option asks for more")
+    if request.recurrence == "LSTM" and not request.gradient and not request.few:
+        return Choice("cudnn", "no option asks for more, and it is as fast as any without gradients")
+    return Choice("fused", "faster here than PyTorch's own kernels")
+
+
+def _obstacle(request: Request) -> str | None:
+    """Why the fused kernels cannot serve a request."""
+    if request.device not in FUSED:
+        return f"there are no fused kernels for {request.device}"
+    if request.traced:
+        return "the fused kernels serve neither autocast nor tracing"
+    return FUSED[request.device].obstacle(request.dtype)

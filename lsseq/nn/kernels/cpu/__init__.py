@@ -1,0 +1,20 @@
+"""The fused back end on a CPU: kernels in C over a whole sequence, compiled when the package is installed."""
+
+from __future__ import annotations
+
+import torch
+
+from lsseq.nn.kernels.cpu import native
+from lsseq.nn.kernels.cpu.sequence import kernel
+
+__all__ = ["kernel", "obstacle"]
+
+
+def obstacle(dtype: torch.dtype) -> str | None:
+    """Why the kernels cannot be used here, or None."""
+    found = native.library()
+    if isinstance(found, str):
+        return found
+    if dtype not in native.TYPES:
+        return f"the CPU kernels compute in float32 and float64, not {str(dtype).removeprefix('torch.')}"
+    return None

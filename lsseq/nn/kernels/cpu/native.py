@@ -1,0 +1,112 @@
+"""The compiled library: finding it, and calling its functions with tensors."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import c_double, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lsseq.nn.kernels.layer import Layer
+from lsseq.nn.random import Kind
+
+TYPES = {torch.float32: "float32", torch.float64: "float64"}
+_KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN, Kind.RECURRENT_DROPOUT)
+_LIBRARY = Path(__file__).with_name("kernels.so")
+
+
+class Call(ctypes.Structure):
+    """`Call` of src/call.h, field by field."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("steps", "rows", "units")),
+        *((name, c_int32) for name in ("threads", "variant", "draws", "saves")),
+        ("key", c_uint64),
+        ("layer", c_uint32),
+        ("first_row", c_uint32),
+        ("rates", c_double * len(_KINDS)),
+        ("thresholds", c_int64 * len(_KINDS)),
+        *(
+            (name, c_void_p)
+            for name in (
+                *("weight", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias", "h0", "c0"),
+                *("inputs", "output", "cells", "candidate", "normal", "scales"),
+                *("d_output", "d_last_h", "d_last_c", "d_inputs", "d_products", "d_h0", "d_c0"),
+                *("d_bias_x", "d_bias_h", "d_gain", "d_cell_gain", "d_cell_bias"),
+            )
+        ),
+    )
+
+
+@cache
+def library() -> ctypes.CDLL | str:
+    """The library, or why there is none."""
+    if not _LIBRARY.exists():
+        return "the CPU kernels were not compiled when lsseq was installed (no C compiler)"
+    try:
+        return ctypes.CDLL(str(_LIBRARY))
+    except OSError as error:
+        return f"the CPU kernels cannot be loaded: {error}"
+
+
+@cache
+def instruction_set() -> str:
+    """The best instruction set that this processor has and the library was compiled for."""
+    function = _loaded().instruction_set
+    function.restype = ctypes.c_char_p
+    name: bytes = function()
+    return name.decode()
+
+
+def padded_units(units: int, dtype: torch.dtype) -> int:
+    """How many units an array of the library's own has for so many."""
+    size: int = _function("padded_units", dtype)(c_int64(units))
+    return size
+
+
+def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool) -> Call:
+    """The part of a call that holds no tensors."""
+    draws = layer.draws
+    rates = (layer.zoneout_cell, layer.zoneout_hidden, layer.recurrent_dropout)
+    call = Call(
+        steps=steps,
+        rows=rows,
+        units=units,
+        threads=torch.get_num_threads(),
+        variant=layer.variant in ("before", "relu"),
+        draws=draws is not None,
+        saves=saves,
+        rates=(c_double * len(_KINDS))(*rates),
+        thresholds=(c_int64 * len(_KINDS))(*(round(rate * 2**32) - 2**31 for rate in rates)),
+    )
+    if draws is not None:
+        call.key, call.layer, call.first_row = draws.key, draws.layer, draws.first_row
+    return call
+
+
+def run(name: str, call: Call, tensors: dict[str, Tensor]) -> None:
+    """Run a function of the library on a call with these tensors, which must be contiguous and of one dtype.
+
+    Raises:
+        MemoryError: there is not enough memory for what is packed.
+    """
+    for field, tensor in tensors.items():
+        setattr(call, field, tensor.data_ptr())
+    if _function(name, tensors["inputs"].dtype)(ctypes.byref(call)) != 0:
+        raise MemoryError("not enough memory for the kernels' packed weights")
+
+
+@cache
+def _function(name: str, dtype: torch.dtype) -> Callable[..., int]:
+    function: Callable[..., int] = getattr(_loaded(), f"{name}_{TYPES[dtype]}_{instruction_set()}")
+    return function
+
+
+def _loaded() -> ctypes.CDLL:
+    found = library()
+    assert isinstance(found, ctypes.CDLL), found
+    return found

@@ -1,0 +1,172 @@
+/* What the caller hands over (`Call`, mirrored by native.py), and what the threads work with (`Work`, `Thread`).
+
+   Shape letters: T steps, B rows, H units, G gates. Arrays of the caller are dense. Arrays of our own are padded: units
+   stand in blocks of LANES, the gates of a block beside each other: (…, blocks, G, LANES). */
+
+#ifndef CALL_H
+#define CALL_H
+
+#include <stdlib.h>
+
+#include "product.h"
+#include "random.h"
+#include "team.h"
+
+typedef struct {
+    int64_t steps, rows, units;
+    int32_t threads;
+    int32_t variant; /* GRU: 1 resets before the product; RNN: 1 is relu */
+    int32_t draws;   /* whether masks are drawn; else rates take their place */
+    int32_t saves;   /* whether a backward pass follows */
+    uint64_t key;
+    uint32_t layer, first_row;
+    double rates[KINDS];
+    int64_t thresholds[KINDS];
+    const real *weight;            /* (G H, H) */
+    const real *bias_x, *bias_h;   /* (G H), or absent */
+    const real *gain;              /* (G H): layer norm of the product with the state; absent without */
+    const real *cell_gain, *cell_bias; /* (H): layer norm of an LSTM's cell */
+    const real *h0, *c0;           /* (B, H) */
+    real *inputs;                  /* (T, B, G H): products with the input; the gates take their place where saved */
+    real *output;                  /* (T, B, H) */
+    real *cells;                   /* (T, B, H), LSTM; (B, H) unless saved */
+    real *candidate;               /* (T, B, H), GRU: what the reset gate multiplies (`after`); absent unless saved */
+    real *normal;                  /* (T, B, padded G H): normalised products; (B, …) unless saved */
+    real *scales;                  /* (T, B, 3): 1 / deviation of each normalised group; of the cell mean and scale */
+    const real *d_output;          /* (T, B, H), or absent */
+    const real *d_last_h, *d_last_c; /* (B, H), or absent */
+    real *d_inputs, *d_products;   /* (T, B, G H); the same where they are equal */
+    real *d_h0, *d_c0;             /* (B, H) */
+    real *d_bias_x, *d_bias_h;     /* (G H), without layer norm */
+    real *d_gain, *d_cell_gain, *d_cell_bias; /* (row blocks, G H), (row blocks, H) twice: to be summed over the first */
+} Call;
+
+/* Rows of the batch whose gains' gradients are added up together, whatever the number of threads. */
+#define ROW_BLOCK 4
+/* Scales of a row: of the first normalised group of gates, the second, the cell. */
+#define SCALES 3
+
+typedef struct {
+    int drawn;
+    int32_t threshold;
+    real constant;
+    uint32_t prefix[2];
+} Mask;
+
+/* A stage of a step: the gates [first_gate, first_gate + gates) of each unit, and the rows of the weight for them. */
+typedef struct {
+    int first_gate, gates;
+    int group;           /* the first so many gates are normalised together, then the rest */
+    int64_t depth;       /* of the products */
+    int64_t panels;
+    int blocks;          /* of units in a panel */
+    const real *weight;  /* its first row */
+    real *packed;        /* (panels, depth, blocks, gates, LANES); absent where the weight is used as it is */
+    real *normal;        /* normalised products, (T or 1, B, blocks, gates, LANES) */
+    real *gain;          /* (blocks, gates, LANES) */
+} Stage;
+
+typedef struct {
+    const Call *call;
+    int gates;      /* G */
+    int64_t blocks; /* of units */
+    int norm;
+    Mask masks[KINDS];
+    real drop_scale;
+    Barrier barrier;
+    Stage stages[2];
+    real *bias, *candidate_bias, *cell_gain, *cell_bias; /* padded: (blocks, G, LANES), (blocks, LANES) */
+    real *reset; /* (B, H): the state as the reset gate of a GRU leaves it to the product */
+    real *d_h, *d_c, *d_reset; /* gradients carried to the step before, (panels, B, width) */
+    real *d_bias, *d_candidate_bias;
+    char *end;   /* of what was taken of the arena */
+    char *arena;
+} Work;
+
+typedef struct {
+    Work *work;
+    int member, team;
+    uint32_t *row_words[KINDS];
+    real *products; /* of a panel, or of a row */
+    real *row;      /* a value of each unit */
+} Thread;
+
+INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t blocks_of(int64_t units) { return (units + LANES - 1) / LANES; }
+INLINE int64_t lanes_of(const Call *call, int64_t block) { return at_most(call->units - block * LANES, LANES); }
+
+/* How much of the old value is kept (zoneout), or whether the candidate is dropped: 1 and 0, or the rate. */
+INLINE vec event(const Thread *me, int kind, int64_t r, int64_t block)
+{
+    const Mask *mask = &me->work->masks[kind];
+    if (!mask->drawn)
+        return all(mask->constant);
+    const uint32_t *row_words = me->row_words[kind];
+    return draw(row_words[r], row_words[me->work->call->rows + r], (uint32_t)(block * LANES), mask->threshold);
+}
+
+/* The factor of recurrent dropout. */
+INLINE vec dropped(const Thread *me, int64_t r, int64_t block)
+{
+    return (1 - event(me, RECURRENT_DROPOUT, r, block)) * me->work->drop_scale;
+}
+
+INLINE vec keep(vec kept, vec old, vec new) { return kept * old + (1 - kept) * new; }
+
+INLINE void add_to(real *sum_at, vec v) { store(sum_at, load(sum_at, LANES) + v, LANES); }
+
+/* The output that a step starts from, (B, H). */
+INLINE const real *state_before(const Call *call, int64_t t)
+{
+    return t == 0 ? call->h0 : call->output + (t - 1) * call->rows * call->units;
+}
+
+/* Memory from the arena, on a boundary of 64 bytes. */
+static void *take(Work *work, int64_t bytes)
+{
+    char *begin = work->end;
+    work->end += (bytes + 63) / 64 * 64;
+    return work->arena ? begin : NULL;
+}
+
+static void prepare_masks(Work *work)
+{
+    const Call *call = work->call;
+    for (int kind = 0; kind < KINDS; kind++) {
+        Mask *mask = &work->masks[kind];
+        int64_t threshold = call->thresholds[kind];
+        mask->drawn = call->draws && threshold > INT32_MIN && threshold <= INT32_MAX;
+        mask->threshold = mask->drawn ? (int32_t)threshold : 0;
+        if (call->draws)
+            mask->constant = threshold > INT32_MAX ? 1 : 0;
+        else
+            mask->constant = kind == RECURRENT_DROPOUT ? 0 : (real)call->rates[kind];
+        draw_prefix(call->key, call->layer, (uint32_t)kind, mask->prefix);
+    }
+    double dropout = call->draws ? call->rates[RECURRENT_DROPOUT] : 0;
+    work->drop_scale = dropout < 1 ? (real)(1 / (1 - dropout)) : 0;
+}
+
+static void begin_step(Thread *me, int64_t t)
+{
+    const Work *work = me->work;
+    for (int kind = 0; kind < KINDS; kind++)
+        if (work->masks[kind].drawn)
+            draw_words(work->masks[kind].prefix, (uint32_t)t, work->call->first_row, work->call->rows,
+                       me->row_words[kind]);
+}
+
+/* A vector of each gate of each unit block out of (G H), padded with zeros; absent arrays are zero. */
+static void pad(const Call *call, const real *from, int gates, int gate, real *to)
+{
+    for (int64_t u = 0; u < blocks_of(call->units); u++)
+        store(to + (u * gates + gate) * LANES, from ? load(from + u * LANES, lanes_of(call, u)) : all(0), LANES);
+}
+
+static void unpad(const Call *call, const real *from, int gates, int gate, real *to)
+{
+    for (int64_t u = 0; u < blocks_of(call->units); u++)
+        store(to + u * LANES, load(from + (u * gates + gate) * LANES, LANES), lanes_of(call, u));
+}
+
+#endif

@@ -1,0 +1,123 @@
+/* Matrix products with weights that are packed once a call.
+
+   The columns of a packed weight stand in panels of `width` vectors, each panel as its rows follow each other, so that
+   the innermost loop reads memory in order. What a panel's vectors are, whoever packs it knows. Each element is added
+   up in the order of the rows, whatever the threads and the number of rows of the batch. */
+
+#ifndef PRODUCT_H
+#define PRODUCT_H
+
+#include "vector.h"
+
+#define MOST_WIDTH 4
+#if VECTOR_BYTES == 64
+#define TILE_ROWS 6
+#else
+#define TILE_ROWS 3
+#endif
+/* Rows of a panel that are used at a time: they stay in the second-level cache. */
+#define PANEL_ROWS (VECTOR_BYTES == 64 ? 512 : 256)
+
+/* c (rows, width vectors) += a (rows, depth) b (depth, width vectors); rows and width are constants after inlining. */
+INLINE void tile(const int rows, const int width, const real *a, int64_t a_stride, const real *b, int64_t depth,
+                 real *c, int64_t c_stride)
+{
+    vec sums[TILE_ROWS][MOST_WIDTH];
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < width; j++)
+            sums[i][j] = *(const unaligned_vec *)(c + i * c_stride + j * LANES);
+    for (int64_t k = 0; k < depth; k++) {
+        vec row[MOST_WIDTH];
+#pragma GCC unroll 4
+        for (int j = 0; j < width; j++)
+            row[j] = *(const vec *)(b + (k * width + j) * LANES);
+#pragma GCC unroll 6
+        for (int i = 0; i < rows; i++) {
+            vec factor = all(a[i * a_stride + k]);
+#pragma GCC unroll 4
+            for (int j = 0; j < width; j++)
+                sums[i][j] += factor * row[j];
+        }
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < width; j++)
+            *(unaligned_vec *)(c + i * c_stride + j * LANES) = sums[i][j];
+}
+
+#define TILES_OF(WIDTH)                                                                                              \
+    static __attribute__((noinline, unused)) void tiles_##WIDTH(int64_t rows, const real *a, int64_t a_stride,        \
+                                                                const real *b, int64_t depth, real *c)               \
+    {                                                                                                                \
+        const int64_t c_stride = (WIDTH) * LANES;                                                                    \
+        for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * a_stride, c += TILE_ROWS * c_stride)            \
+            tile(TILE_ROWS, WIDTH, a, a_stride, b, depth, c, c_stride);                                              \
+        switch (rows) {                                                                                              \
+        case 5:                                                                                                      \
+            tile(TILE_ROWS < 5 ? 1 : 5, WIDTH, a, a_stride, b, depth, c, c_stride);                                   \
+            break;                                                                                                   \
+        case 4:                                                                                                      \
+            tile(TILE_ROWS < 4 ? 1 : 4, WIDTH, a, a_stride, b, depth, c, c_stride);                                   \
+            break;                                                                                                   \
+        case 3:                                                                                                      \
+            tile(3, WIDTH, a, a_stride, b, depth, c, c_stride);                                                      \
+            break;                                                                                                   \
+        case 2:                                                                                                      \
+            tile(2, WIDTH, a, a_stride, b, depth, c, c_stride);                                                      \
+            break;                                                                                                   \
+        case 1:                                                                                                      \
+            tile(1, WIDTH, a, a_stride, b, depth, c, c_stride);                                                      \
+            break;                                                                                                   \
+        }                                                                                                            \
+    }
+
+TILES_OF(1)
+TILES_OF(2)
+TILES_OF(3)
+TILES_OF(4)
+
+/* c (rows, width vectors) += a (rows, depth) times a packed panel (depth, width vectors); c is dense. */
+static void add_product(int64_t rows, const real *a, int64_t a_stride, const real *panel, int64_t depth, int width,
+                        real *c)
+{
+    for (int64_t k = 0; k < depth; k += PANEL_ROWS) {
+        int64_t here = depth - k < PANEL_ROWS ? depth - k : PANEL_ROWS;
+        const real *b = panel + k * width * LANES;
+        switch (width) {
+        case 1:
+            tiles_1(rows, a + k, a_stride, b, here, c);
+            break;
+        case 2:
+            tiles_2(rows, a + k, a_stride, b, here, c);
+            break;
+        case 3:
+            tiles_3(rows, a + k, a_stride, b, here, c);
+            break;
+        default:
+            tiles_4(rows, a + k, a_stride, b, here, c);
+        }
+    }
+}
+
+/* One vector of a panel out of rows of a weight: lane i of row k is weight[i, k]; lanes from `lanes` on are 0. */
+static void pack_rows(const real *weight, int64_t stride, int64_t lanes, int64_t depth, int width, real *panel)
+{
+    for (int64_t k = 0; k < depth; k += 64) {
+        int64_t end = depth - k < 64 ? depth : k + 64;
+        for (int64_t i = 0; i < LANES; i++)
+            for (int64_t l = k; l < end; l++)
+                panel[l * width * LANES + i] = i < lanes ? weight[i * stride + l] : 0;
+    }
+}
+
+/* One vector of a panel out of columns of a weight: lane i of row k is weight[k, i]; lanes from `lanes` on are 0. */
+static void pack_columns(const real *weight, int64_t stride, int64_t lanes, int64_t depth, int width, real *panel)
+{
+    for (int64_t k = 0; k < depth; k++)
+        *(unaligned_vec *)(panel + k * width * LANES) = load(weight + k * stride, lanes);
+}
+
+#endif

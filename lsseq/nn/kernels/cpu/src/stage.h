@@ -1,0 +1,234 @@
+/* A stage of a step: a product of the rows' states with a weight, then what each unit makes of it.
+
+   Threads share the units: each computes the products of its panels, and of these units everything else, so that they
+   meet once a stage. With layer norm a unit needs its whole row: there they meet once more and share the rows. */
+
+#ifndef STAGE_H
+#define STAGE_H
+
+#include "call.h"
+
+/* What is done at step t for rows [r, r_end) and unit blocks [u, u_end). In the forward pass `products` has the vector
+   of gate g of block u of row r at products + (r - first row) stride + ((u - first block) gates + g) LANES. */
+typedef void Pointwise(Thread *me, int64_t t, int64_t r, int64_t r_end, int64_t u, int64_t u_end, const real *products,
+                       int64_t stride);
+
+static void add_stage(Work *work, Stage *stage, int first_gate, int gates, int group)
+{
+    const Call *call = work->call;
+    int64_t rows = call->rows * (call->saves ? call->steps : 1);
+    *stage = (Stage){.first_gate = first_gate, .gates = gates, .group = group};
+    stage->weight = call->weight + first_gate * call->units * call->units;
+    if (work->norm) {
+        stage->normal = call->normal + rows * work->blocks * first_gate * LANES;
+        stage->gain = take(work, work->blocks * gates * LANES * (int64_t)sizeof(real));
+    }
+}
+
+/* `vectors` of each unit block in a panel of so many rows; panels are narrower where there are few for the threads. */
+static void plan_panels(Work *work, Stage *stage, int vectors, int64_t depth, int packs)
+{
+    int blocks = MOST_WIDTH / vectors;
+    while (blocks > 1 && (work->blocks + blocks - 1) / blocks < work->call->threads)
+        blocks /= 2;
+    stage->depth = depth;
+    stage->blocks = blocks;
+    stage->panels = (work->blocks + blocks - 1) / blocks;
+    if (packs)
+        stage->packed = take(work, stage->panels * depth * blocks * vectors * LANES * (int64_t)sizeof(real));
+}
+
+INLINE int64_t first_panel(const Thread *me, const Stage *stage) { return share(stage->panels, me->member, me->team); }
+INLINE int64_t end_panel(const Thread *me, const Stage *stage) { return share(stage->panels, me->member + 1, me->team); }
+INLINE int64_t lanes_or_none(const Work *work, int64_t block) { return block < work->blocks ? lanes_of(work->call, block) : 0; }
+
+/* Packs the panels that this thread will use in the forward pass, whose columns are the weight's rows. */
+static void pack_forward(Thread *me, Stage *stage)
+{
+    const Work *work = me->work;
+    int width = stage->blocks * stage->gates;
+    for (int64_t p = first_panel(me, stage); stage->packed && p < end_panel(me, stage); p++)
+        for (int v = 0; v < width; v++) {
+            int64_t u = p * stage->blocks + v / stage->gates;
+            const real *rows = stage->weight + ((v % stage->gates) * work->call->units + u * LANES) * stage->depth;
+            pack_rows(rows, stage->depth, lanes_or_none(work, u), stage->depth, width,
+                      stage->packed + (p * stage->depth * width + v) * LANES);
+        }
+}
+
+/* The same for the backward pass, whose columns are the weight's. */
+static void pack_backward(Thread *me, Stage *stage)
+{
+    const Work *work = me->work;
+    int64_t H = work->call->units;
+    for (int64_t p = first_panel(me, stage); p < end_panel(me, stage); p++)
+        for (int v = 0; v < stage->blocks; v++) {
+            int64_t u = p * stage->blocks + v;
+            pack_columns(stage->weight + u * LANES, H, lanes_or_none(work, u), stage->depth, stage->blocks,
+                         stage->packed + (p * stage->depth * stage->blocks + v) * LANES);
+        }
+}
+
+INLINE real dot(const real *a, const real *b, int64_t n)
+{
+    vec sums[4] = {{0}, {0}, {0}, {0}};
+    int64_t k = 0;
+    for (; k + 4 * LANES <= n; k += 4 * LANES)
+        for (int j = 0; j < 4; j++)
+            sums[j] += load(a + k + j * LANES, LANES) * load(b + k + j * LANES, LANES);
+    for (; k < n; k += LANES)
+        sums[0] += load(a + k, n - k) * load(b + k, n - k);
+    return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+/* A panel's products with a weight as it is, a dot product with each of its rows: for few rows and steps. */
+static void dot_products(const Thread *me, const Stage *stage, int64_t p, const real *source, real *products)
+{
+    const Work *work = me->work;
+    int width = stage->blocks * stage->gates;
+    for (int v = 0; v < width; v++) {
+        int64_t u = p * stage->blocks + v / stage->gates, lanes = lanes_or_none(work, u);
+        const real *weight = stage->weight + ((v % stage->gates) * work->call->units + u * LANES) * stage->depth;
+        for (int64_t i = 0; i < lanes; i++)
+            for (int64_t r = 0; r < work->call->rows; r++)
+                products[(r * width + v) * LANES + i] = dot(weight + i * stage->depth, source + r * stage->depth, stage->depth);
+    }
+}
+
+/* A row's vectors, (blocks, gates, LANES), at gates [from, to): mean 0 and deviation 1 (biased, with epsilon 1e-5).
+   Gives 1 / deviation. */
+static real normalise(const Work *work, real *row, int gates, int from, int to)
+{
+    real count = (real)((to - from) * work->call->units);
+    vec total = {0}, squares = {0};
+    for (int64_t u = 0; u < work->blocks; u++)
+        for (int g = from; g < to; g++)
+            total += load(row + (u * gates + g) * LANES, LANES);
+    real mean = sum(total) / count;
+    for (int64_t u = 0; u < work->blocks; u++)
+        for (int g = from; g < to; g++) {
+            real *at = row + (u * gates + g) * LANES;
+            vec centred = {0};
+            store((real *)&centred, load(at, LANES) - mean, lanes_of(work->call, u));
+            squares += centred * centred;
+            store(at, centred, LANES);
+        }
+    real scale = 1 / (real)__builtin_sqrt((double)(sum(squares) / count) + 1e-5);
+    for (int64_t u = 0; u < work->blocks; u++)
+        for (int g = from; g < to; g++) {
+            real *at = row + (u * gates + g) * LANES;
+            store(at, load(at, LANES) * scale, LANES);
+        }
+    return scale;
+}
+
+/* One stage of the forward pass: products of `source` (B, depth), then `pointwise`. */
+static void run_stage(Thread *me, int64_t t, const Stage *stage, const real *source, Pointwise *pointwise)
+{
+    Work *work = me->work;
+    const Call *call = work->call;
+    int64_t B = call->rows, stride = stage->blocks * stage->gates * LANES, row_size = work->blocks * stage->gates * LANES;
+    real *normal = work->norm ? stage->normal + (call->saves ? t * B * row_size : 0) : NULL;
+    for (int64_t p = first_panel(me, stage); p < end_panel(me, stage); p++) {
+        int64_t u = p * stage->blocks, u_end = at_most(u + stage->blocks, work->blocks);
+        memset(me->products, 0, (size_t)(B * stride) * sizeof(real));
+        if (stage->packed)
+            add_product(B, source, stage->depth, stage->packed + p * stage->depth * stride, stage->depth,
+                        stage->blocks * stage->gates, me->products);
+        else
+            dot_products(me, stage, p, source, me->products);
+        if (!work->norm)
+            pointwise(me, t, 0, B, u, u_end, me->products, stride);
+        else
+            for (int64_t r = 0; r < B; r++)
+                memcpy(normal + r * row_size + u * stage->gates * LANES, me->products + r * stride,
+                       (size_t)((u_end - u) * stage->gates * LANES) * sizeof(real));
+    }
+    meet(&work->barrier, me->team);
+    if (!work->norm)
+        return;
+    for (int64_t r = share(B, me->member, me->team); r < share(B, me->member + 1, me->team); r++) {
+        real *row = normal + r * row_size;
+        real *scales = call->scales + ((call->saves ? t * B : 0) + r) * SCALES + (stage->first_gate > 0);
+        scales[0] = normalise(work, row, stage->gates, 0, stage->group);
+        if (stage->group < stage->gates)
+            scales[1] = normalise(work, row, stage->gates, stage->group, stage->gates);
+        for (int64_t i = 0; i < row_size; i += LANES)
+            store(me->products + i, load(row + i, LANES) * load(stage->gain + i, LANES), LANES);
+        pointwise(me, t, r, r + 1, 0, work->blocks, me->products, row_size);
+    }
+    meet(&work->barrier, me->team);
+}
+
+/* The gradient of the products of a group of gates from that of their normalised, scaled values, in place. */
+static void normalise_backward(Thread *me, int64_t t, int64_t r, const Stage *stage, int from, int to, int scale_at)
+{
+    const Work *work = me->work;
+    const Call *call = work->call;
+    int64_t H = call->units, row = t * call->rows + r, columns = work->gates * H;
+    const real *normal = stage->normal + row * work->blocks * stage->gates * LANES;
+    real *d = call->d_products + row * columns + stage->first_gate * H;
+    real *d_gain = call->d_gain + r / ROW_BLOCK * columns + stage->first_gate * H;
+    real scale = call->scales[row * SCALES + scale_at], count = (real)((to - from) * H);
+    vec total = {0}, along = {0};
+    for (int64_t u = 0; u < work->blocks; u++)
+        for (int g = from; g < to; g++) {
+            int64_t n = lanes_of(call, u), at = g * H + u * LANES, padded = (u * stage->gates + g) * LANES;
+            vec value = load(normal + padded, LANES), given = load(d + at, n);
+            vec scaled = given * load(stage->gain + padded, LANES);
+            store(d_gain + at, load(d_gain + at, n) + given * value, n);
+            total += scaled;
+            along += scaled * value;
+        }
+    real mean = sum(total) / count, slope = sum(along) / count;
+    for (int64_t u = 0; u < work->blocks; u++)
+        for (int g = from; g < to; g++) {
+            int64_t n = lanes_of(call, u), at = g * H + u * LANES, padded = (u * stage->gates + g) * LANES;
+            vec scaled = load(d + at, n) * load(stage->gain + padded, LANES);
+            store(d + at, scale * (scaled - mean - slope * load(normal + padded, LANES)), n);
+        }
+}
+
+/* Where the gradient of a row's unit block that is carried from step to step stands. */
+INLINE real *carried(const Work *work, real *gradients, int64_t r, int64_t u)
+{
+    int64_t blocks = work->stages[0].blocks;
+    return gradients + ((u / blocks * work->call->rows + r) * blocks + u % blocks) * LANES;
+}
+
+INLINE real *take_carried(Work *work)
+{
+    return take(work, work->stages[0].panels * work->call->rows * work->stages[0].blocks * LANES * (int64_t)sizeof(real));
+}
+
+/* `target` += d_products of step t times the weight of a stage, then `pointwise` for step `now`; each where there is
+   one. */
+static void run_stage_backward(Thread *me, const Stage *stage, int64_t t, real *target, int64_t now, Pointwise *pointwise,
+                               const Stage *normalised)
+{
+    Work *work = me->work;
+    const Call *call = work->call;
+    int64_t B = call->rows, columns = work->gates * call->units;
+    for (int64_t p = first_panel(me, stage); p < end_panel(me, stage); p++) {
+        int64_t u = p * stage->blocks, u_end = at_most(u + stage->blocks, work->blocks);
+        if (t < call->steps)
+            add_product(B, call->d_products + t * B * columns + stage->first_gate * call->units, columns,
+                        stage->packed + p * stage->depth * stage->blocks * LANES, stage->depth, stage->blocks,
+                        target + p * B * stage->blocks * LANES);
+        if (pointwise && !work->norm)
+            pointwise(me, now, 0, B, u, u_end, NULL, 0);
+    }
+    meet(&work->barrier, me->team);
+    if (!pointwise || !work->norm)
+        return;
+    int64_t row_blocks = (B + ROW_BLOCK - 1) / ROW_BLOCK, r_end = share(row_blocks, me->member + 1, me->team) * ROW_BLOCK;
+    for (int64_t r = share(row_blocks, me->member, me->team) * ROW_BLOCK; r < at_most(r_end, B); r++) {
+        pointwise(me, now, r, r + 1, 0, work->blocks, NULL, 0);
+        normalise_backward(me, now, r, normalised, 0, normalised->group, normalised->first_gate > 0);
+        if (normalised->group < normalised->gates)
+            normalise_backward(me, now, r, normalised, normalised->group, normalised->gates, 1);
+    }
+    meet(&work->barrier, me->team);
+}
+
+#endif
