@@ -237,7 +237,7 @@ class Recurrent(nn.RNNBase):
                 )
                 own = tuple(state.unsqueeze(0) for state in ends)
             last.append(own)
-        return x, tuple(torch.cat(parts) for parts in zip(*last, strict=True))
+        return x, last[0] if len(last) == 1 else tuple(torch.cat(parts) for parts in zip(*last, strict=True))
 
     def _layer(self, k: int, weights: list[Tensor], key: int | None) -> Layer:
         weight_ih, weight_hh, *biases = weights

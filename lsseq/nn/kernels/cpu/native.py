@@ -76,7 +76,7 @@ def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool) ->
         steps=steps,
         rows=rows,
         units=units,
-        threads=torch.get_num_threads(),
+        threads=_threads(steps, rows * units * units),
         variant=layer.variant in ("before", "relu"),
         draws=draws is not None,
         saves=saves,
@@ -98,6 +98,11 @@ def run(name: str, call: Call, tensors: dict[str, Tensor]) -> None:
         setattr(call, field, tensor.data_ptr())
     if _function(name, tensors["inputs"].dtype)(ctypes.byref(call)) != 0:
         raise MemoryError("not enough memory for the kernels' packed weights")
+
+
+def _threads(steps: int, products: int) -> int:
+    """Threads for a call with so many multiplications a gate and step: to wake one and to meet costs microseconds."""
+    return max(1, min(torch.get_num_threads(), products >> 13, steps * products >> 16))
 
 
 @cache

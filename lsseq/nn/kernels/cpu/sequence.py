@@ -5,6 +5,7 @@ Shape letters: T time, B batch, I input, H hidden, G gates.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,11 +35,37 @@ def kernel(recurrence: str) -> Kernel:
         h0, c0 = (*(state.to(inputs.dtype) for state in states), None)[:2]
         norm = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
         given = (inputs, h0, c0, weights.hidden, weights.input_bias, weights.hidden_bias, *norm)
-        saves = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given)
-        output, *last = _Sequence.apply(recurrence.lower(), layer, saves, *given)  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
+            output, *last = _Sequence.apply(recurrence.lower(), layer, *given)  # type: ignore[no-untyped-call]
+        else:
+            arrays = _run_forward(recurrence.lower(), layer, given, saves=False)
+            output, last = arrays["output"], _last_states(arrays)
         return output, tuple(last)
 
     return run
+
+
+def _run_forward(cell: str, layer: Layer, given: Sequence[Tensor | None], *, saves: bool) -> Arrays:
+    """The forward pass: what was given and what came out, with all that the backward pass needs if it `saves`."""
+    arrays: Arrays = {name: part.contiguous() for name, part in zip(_GIVEN, given, strict=True) if part is not None}
+    inputs, (columns, H) = arrays["inputs"], arrays["weight"].shape
+    T, B, _ = inputs.shape
+    kept = T if saves else 1
+    arrays["output"] = inputs.new_empty(T, B, H)
+    if cell == "lstm":
+        arrays["cells"] = inputs.new_empty(kept, B, H)
+    if cell == "gru" and saves:
+        arrays["candidate"] = inputs.new_empty(T, B, H)
+    if "gain" in arrays:
+        padded = native.padded_units(H, inputs.dtype) * (columns // H)
+        arrays["normal"] = inputs.new_empty(kept, B, padded)
+        arrays["scales"] = inputs.new_empty(kept, B, 3)
+    native.run(f"{cell}_forward", native.describe(layer, T, B, H, saves=saves), arrays)
+    return arrays
+
+
+def _last_states(arrays: Arrays) -> list[Tensor]:
+    return [arrays[name][-1].clone() for name in ("output", "cells") if name in arrays]
 
 
 class _Sequence(torch.autograd.Function):
@@ -48,27 +75,12 @@ class _Sequence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, cell: str, layer: Layer, saves: bool, *given: Tensor | None) -> tuple[Tensor, ...]:
-        arrays: Arrays = {name: part.contiguous() for name, part in zip(_GIVEN, given, strict=True) if part is not None}
-        inputs, (columns, H) = arrays["inputs"], arrays["weight"].shape
-        T, B, _ = inputs.shape
-        kept = T if saves else 1
-        arrays["output"] = inputs.new_empty(T, B, H)
-        if cell == "lstm":
-            arrays["cells"] = inputs.new_empty(kept, B, H)
-        if cell == "gru" and saves:
-            arrays["candidate"] = inputs.new_empty(T, B, H)
-        if "gain" in arrays:
-            padded = native.padded_units(H, inputs.dtype) * (columns // H)
-            arrays["normal"] = inputs.new_empty(kept, B, padded)
-            arrays["scales"] = inputs.new_empty(kept, B, 3)
-        native.run(f"{cell}_forward", native.describe(layer, T, B, H, saves=saves), arrays)
+    def forward(ctx: Any, cell: str, layer: Layer, *given: Tensor | None) -> tuple[Tensor, ...]:
+        arrays = _run_forward(cell, layer, given, saves=True)
         ctx.set_materialize_grads(False)
-        if saves:
-            ctx.cell, ctx.layer, ctx.names = cell, layer, tuple(arrays)
-            ctx.save_for_backward(*arrays.values())
-        states = [arrays[name] for name in ("output", "cells") if name in arrays]
-        return arrays["output"], *(state[-1].clone() for state in states)
+        ctx.cell, ctx.layer, ctx.names = cell, layer, tuple(arrays)
+        ctx.save_for_backward(*arrays.values())
+        return arrays["output"], *_last_states(arrays)
 
     @staticmethod
     @once_differentiable
@@ -97,7 +109,7 @@ class _Sequence(torch.autograd.Function):
             _finish_norm(found, inputs, reset_after=cell == "gru" and layer.variant == "after")
         found["d_weight"] = _weight_gradient(found["d_products"], arrays, reset_before=layer.variant == "before")
         gradients = (found.get(f"d_{name}") if name in arrays else None for name in _GIVEN)
-        return None, None, None, *gradients
+        return None, None, *gradients
 
 
 def _finish_norm(found: Arrays, gates: Tensor, *, reset_after: bool) -> None:
