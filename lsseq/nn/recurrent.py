@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
-from lsseq.nn.kernels.dispatch import BACKENDS, DESCRIPTIONS, FEW, Choice, Request, choose, kernel
+from lsseq.nn.kernels.dispatch import BACKENDS, FEW, Choice, Request, choose, describe, kernel
 from lsseq.nn.kernels.layer import Gains, Layer, States, Weights
 from lsseq.nn.parts.dropout import drop_weights
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
@@ -151,7 +151,8 @@ class Recurrent(nn.RNNBase):
         lines = []
         for training in (True, False):
             choice = self._choose(training)
-            lines.append(f"{choice.backend} ({DESCRIPTIONS[choice.backend]}): {choice.reason}")
+            what = describe(choice.backend, cast(Tensor, self.weight_ih_l0).device.type)
+            lines.append(f"{choice.backend} ({what}): {choice.reason}")
         if lines[0] == lines[1]:
             return f"{self.recurrence}: {lines[0]}"
         return f"{self.recurrence} in training: {lines[0]}\n{self.recurrence} in evaluation: {lines[1]}"

@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import lsseq
+from lsseq.nn import explain
 from lsseq.recipe.schema import Training
 from lsseq.runs import RunFolder
 
-_EXACTNESS = ("torch", "device", "threads", "platform")
+_EXACTNESS = ("torch", "device", "threads", "platform", "back_ends")
 
 
-def environment(training: Training, device: torch.device) -> dict[str, Any]:
-    """Versions, device, threads, seed, command line, time, and the git commit where lsseq runs from a checkout."""
+def environment(training: Training, device: torch.device, model: nn.Module) -> dict[str, Any]:
+    """Versions, device, threads, back ends, seed, command line, time, and the git commit of a checkout of lsseq."""
     values = {
         "lsseq": lsseq.__version__,
         "python": platform.python_version(),
@@ -31,6 +33,7 @@ def environment(training: Training, device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "back_ends": explain(model),
         "seed": training.seed,
         "command": shlex.join(["lsseq", *sys.argv[1:]]),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -51,8 +54,14 @@ def note_environment(folder: RunFolder, values: dict[str, Any], *, resumed: bool
         return []
     folder.write_environment(first | {"resumed": [*first.get("resumed", []), values]})
     return [
-        f"{name} ({values[name]}, at first {first[name]})" for name in _EXACTNESS if first.get(name) != values[name]
+        f"{name} ({_shown(values[name])}, at first {_shown(first.get(name))})"
+        for name in _EXACTNESS
+        if first.get(name) != values[name]
     ]
+
+
+def _shown(value: Any) -> str:
+    return "; ".join(value) if isinstance(value, list) else str(value)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

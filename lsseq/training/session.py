@@ -15,6 +15,7 @@ from lsseq.errors import RequestError, RunError
 from lsseq.evaluation import measure_split
 from lsseq.model.base import SequenceModel
 from lsseq.model.factory import build_model
+from lsseq.nn import explain
 from lsseq.recipe import Loaded, dump_recipe, load_recipe
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, load_run, read_checkpoint, write_checkpoint
@@ -78,7 +79,7 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         elif source is not None:
             start_from(source, state.model, data.vocabulary)
         folder.write_recipe(dump_recipe(loaded.recipe))
-        if other := note_environment(folder, environment(loaded.recipe.training, device), resumed=saved):
+        if other := note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=saved):
             print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)
         if not saved:
             data.vocabulary.save(folder.path)
@@ -161,6 +162,8 @@ def _train(state: LoopState, recipe: Recipe, data: TextData, folder: RunFolder) 
     print(
         f"{folder}: {count_parameters(state.model):,} parameters, {state.windows.tokens_per_epoch:,} tokens an epoch, "
         f"{_place(state.device)}" + (f", going on after step {state.step}" if state.step else ""),
+        *explain(state.model),
+        sep="\n",
         file=sys.stderr,
     )
     with stop_on_signals() as stop:

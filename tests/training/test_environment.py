@@ -11,42 +11,48 @@ import torch
 from toys import toy_training
 
 import lsseq
+import lsseq.nn as lnn
 from lsseq.runs import RunFolder
 from lsseq.training.environment import environment, note_environment
 
 CPU = torch.device("cpu")
+MODEL = lnn.GRU(2, 3, backend="reference")
 
 
 def test_contents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["lsseq", "train", "a b.yaml", "training.lr=1"])
-    values = environment(toy_training(seed=7), CPU)
+    values = environment(toy_training(seed=7), CPU, MODEL)
     assert values["command"] == "lsseq train 'a b.yaml' training.lr=1"
     assert (values["seed"], values["device"], values["lsseq"]) == (7, "cpu", lsseq.__version__)
     assert values["threads"] == torch.get_num_threads()
+    assert values["back_ends"] == [
+        "GRU: reference (a loop over the steps in plain PyTorch operations): as requested",
+    ]
 
 
 def test_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lsseq").mkdir()
     monkeypatch.setattr(lsseq, "__file__", str(tmp_path / "lsseq" / "__init__.py"))
-    assert "commit" not in environment(toy_training(), CPU)
+    assert "commit" not in environment(toy_training(), CPU, MODEL)
     (tmp_path / ".git").mkdir()
 
     def run(*args: object, **keys: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess([], 0, "0123abc\n", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert environment(toy_training(), CPU)["commit"] == "0123abc"
+    assert environment(toy_training(), CPU, MODEL)["commit"] == "0123abc"
 
 
 def test_sessions_add_up(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    first = environment(toy_training(), CPU)
+    first = environment(toy_training(), CPU, MODEL)
     assert note_environment(folder, first, resumed=False) == []
     assert note_environment(folder, first, resumed=True) == []
-    other = first | {"threads": 16, "torch": "9.9"}
+    other = first | {"threads": 16, "torch": "9.9", "back_ends": ["GRU: another", "RNN: another"]}
     assert note_environment(folder, other, resumed=True) == [
         f"torch (9.9, at first {torch.__version__})",
         f"threads (16, at first {first['threads']})",
+        f"back_ends (GRU: another; RNN: another, at first {first['back_ends'][0]})",
     ]
     assert json.loads(folder.environment.read_text()) == first | {"resumed": [first, other]}
 
@@ -56,6 +62,6 @@ def test_a_run_goes_on_without_its_first_environment(tmp_path: Path, content: by
     folder = RunFolder(tmp_path)
     if content is not None:
         folder.environment.write_bytes(content)
-    values = environment(toy_training(), CPU)
+    values = environment(toy_training(), CPU, MODEL)
     assert note_environment(folder, values, resumed=True) == []
     assert json.loads(folder.environment.read_text()) == values

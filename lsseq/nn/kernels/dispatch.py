@@ -17,9 +17,8 @@ from lsseq.nn.kernels.reference import loop
 
 BACKENDS = ("auto", "cudnn", "fused", "reference")
 
-DESCRIPTIONS = {
+_DESCRIPTIONS = {
     "cudnn": "PyTorch's own kernels: cuDNN on CUDA, oneDNN or ATen on CPU",
-    "fused": "this project's kernels",
     "reference": "a loop over the steps in plain PyTorch operations",
 }
 
@@ -29,6 +28,9 @@ FEW = 32
 
 class Fused(Protocol):
     """The fused kernels of a kind of device."""
+
+    def description(self) -> str:
+        """What they are, where they can be used."""
 
     def obstacle(self, dtype: torch.dtype) -> str | None:
         """Why they cannot be used here, or None."""
@@ -106,6 +108,11 @@ def choose(request: Request) -> Choice:
 def kernel(recurrence: str, backend: str, device: str) -> Kernel:
     """The kernel of a recurrence; those of the vendor have another signature (`vendor.py`)."""
     return FUSED[device].kernel(recurrence) if backend == "fused" else _REFERENCE[recurrence]
+
+
+def describe(backend: str, device: str) -> str:
+    """What a back end is, in words."""
+    return FUSED[device].description() if backend == "fused" else _DESCRIPTIONS[backend]
 
 
 def _faster(request: Request) -> Choice:

@@ -7,7 +7,12 @@ import torch
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.kernels.cpu.sequence import kernel
 
-__all__ = ["kernel", "obstacle"]
+__all__ = ["description", "kernel", "obstacle"]
+
+
+def description() -> str:
+    """What the kernels are."""
+    return f"this project's kernels in C, {native.instruction_set()}"
 
 
 def obstacle(dtype: torch.dtype) -> str | None:
