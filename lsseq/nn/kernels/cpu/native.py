@@ -102,7 +102,7 @@ def run(name: str, call: Call, tensors: dict[str, Tensor]) -> None:
 
 def _threads(steps: int, products: int) -> int:
     """Threads for a call with so many multiplications a gate and step: to wake one and to meet costs microseconds."""
-    return max(1, min(torch.get_num_threads(), products >> 13, steps * products >> 16))
+    return max(1, min(torch.get_num_threads(), products >> 17, steps * products >> 17))
 
 
 @cache
