@@ -35,7 +35,7 @@ class Call(ctypes.Structure):
             for name in (
                 *("weight", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias", "h0", "c0"),
                 *("inputs", "output", "cells", "candidate", "normal", "scales"),
-                *("d_output", "d_last_h", "d_last_c", "d_inputs", "d_products", "d_h0", "d_c0"),
+                *("d_output", "d_cells", "d_last_h", "d_last_c", "d_inputs", "d_products", "d_h0", "d_c0"),
                 *("d_bias_x", "d_bias_h", "d_gain", "d_cell_gain", "d_cell_bias"),
             )
         ),
