@@ -49,9 +49,8 @@ def compile_kernels() -> None:
     The compiler is `$CC`, by default `cc`.
 
     Raises:
-        BuildError: it is absent or failed. An older library is gone then, for it would not fit.
+        BuildError: it is absent or failed.
     """
-    LIBRARY.unlink(missing_ok=True)
     compiler = shlex.split(os.environ.get("CC") or "cc")
     sets = _X86 if platform.machine().lower() in ("x86_64", "amd64") else _PLAIN
     with tempfile.TemporaryDirectory() as folder:
