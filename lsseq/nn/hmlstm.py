@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lsseq.nn.cells.hmlstm import HMLSTMCell, HMState, HMWeights
+from lsseq.nn.cells.hmlstm import HMState, HMWeights
 from lsseq.nn.checks import check_member, check_rate
-from lsseq.nn.parts.boundary import Detector, DetectorKind
-from lsseq.nn.parts.zoneout import zoneout
-from lsseq.nn.random import Draws, Kind, draw_key
-
-Tensors = tuple[Tensor, ...]
-
-
-class HMOutput(NamedTuple):
-    """What an `HMLSTM` of L layers gives for T steps of B examples."""
-
-    outputs: Tensors
-    """h of each layer, (T, B, H_l)."""
-    boundaries: Tensor
-    """z of each layer below the top, (T, B, L-1)."""
-    probabilities: Tensor
-    """z̃ of each layer below the top, (T, B, L-1)."""
-    state: tuple[Tensors, Tensors, Tensors]
-    """(h, c, z) after the last step, each of L layers: (B, H_l), (B, H_l), (B, 1)."""
+from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput, Tensors, reference
+from lsseq.nn.parts.boundary import DetectorKind
+from lsseq.nn.random import draw_key
 
 
 class HMLSTM(nn.Module):
@@ -153,66 +138,29 @@ class HMLSTM(nn.Module):
         Raises:
             ValueError: an input, a state or boundaries of another shape.
         """
-        T, B, L = self._check(x, boundaries)
-        cells = self._cells(x, boundaries, straight_through)
-        states = self._initial(x) if state is None else self._given(state, B)
-        first, always = cells[0].from_below(x).unbind(0), x.new_ones(B, 1)
-        passed: list[list[HMState]] = []
-        probabilities: list[Tensor] = []
-        for t in range(T):
-            before, states = states, []
-            for k, cell in enumerate(cells):
-                from_below = first[t] if k == 0 else cell.from_below(states[k - 1].h)
-                z_below = always if k == 0 else states[k - 1].z
-                above = before[k + 1].h if k + 1 < L else None
-                new, probability = cell.step(from_below, z_below, above, before[k], t)
-                states.append(new)
-                if probability is not None:
-                    probabilities.append(probability)
-            passed.append(states)
-        none = x.new_empty(T, B, 0)
-        found = [torch.cat([layer.z for layer in step[:-1]], dim=-1) for step in passed] if L > 1 else []
-        return HMOutput(
-            outputs=tuple(torch.stack([step[k].h for step in passed]) for k in range(L)),
-            boundaries=torch.stack(found) if found else none,
-            probabilities=torch.cat(probabilities, dim=-1).view(B, T, L - 1).transpose(0, 1) if L > 1 else none,
-            state=(
-                tuple(layer.h for layer in states),
-                tuple(layer.c for layer in states),
-                tuple(layer.z for layer in states),
-            ),
-        )
+        self._check(x, boundaries)
+        hierarchy = self._hierarchy(boundaries, straight_through)
+        states = self._initial(x) if state is None else self._given(state, x.shape[1])
+        return reference(x, states, hierarchy)
 
-    def _cells(self, x: Tensor, boundaries: Tensor | None, straight_through: bool) -> list[HMLSTMCell]:
-        draws_masks = self.training and max(self.zoneout_cell, self.zoneout_hidden) > 0.0
-        samples = self.training and self.detector == "sample" and boundaries is None
-        key = draw_key() if draws_masks or samples else None
-        cells = []
-        for k in range(self.num_layers):
-            top, H = k == self.num_layers - 1, self.hidden_size[k]
-            draws = None if key is None else Draws.here(key, k)
-            numbers = draws.uniform(Kind.BOUNDARY, (*x.shape[:2], 1), x.device) if samples and draws else None
-            detector = Detector(
-                self.detector,
-                self.slope,
-                numbers=None if numbers is None else numbers.unbind(0),
-                forced=None if boundaries is None or top else boundaries[..., k : k + 1].unbind(0),
-                straight_through=straight_through,
-            )
-            cells.append(
-                HMLSTMCell(
-                    self._weights(k),
-                    None if top else detector,
-                    keep_h=zoneout(self.zoneout_hidden, draws, Kind.ZONEOUT_HIDDEN, x, H),
-                    keep_c=zoneout(self.zoneout_cell, draws, Kind.ZONEOUT_CELL, x, H),
-                    gradient=self.gradient,
-                    flushes=self.flush,
-                    copies_h=self.copy_top or not top,
-                    holds=self.on_copy == "hold",
-                    nested=self.nested,
-                )
-            )
-        return cells
+    def _hierarchy(self, boundaries: Tensor | None, straight_through: bool) -> Hierarchy:
+        draws_masks = max(self.zoneout_cell, self.zoneout_hidden) > 0.0
+        samples = self.detector == "sample" and boundaries is None
+        return Hierarchy(
+            weights=[self._weights(k) for k in range(self.num_layers)],
+            detector=self.detector,
+            slope=self.slope,
+            gradient=self.gradient,
+            holds=self.on_copy == "hold",
+            nested=self.nested,
+            flushes=self.flush,
+            copies_top=self.copy_top,
+            zoneout_cell=self.zoneout_cell,
+            zoneout_hidden=self.zoneout_hidden,
+            key=draw_key() if self.training and (draws_masks or samples) else None,
+            forced=boundaries,
+            straight_through=straight_through,
+        )
 
     def _weights(self, k: int) -> HMWeights:
         names = (

@@ -93,9 +93,7 @@ class HMLSTMCell:
         new_h, new_c = self.keep_h(h, new_h, t), self.keep_c(c, new_c, t)
         if self.detector is None:
             return HMState(new_h, new_c, z), None
-        allowed = 1 - copy if self.holds else None
-        if self.nested:
-            allowed = z_below if self.gradient == "product" else z_below.detach()
+        allowed = z_below.detach() if self.nested else (1 - copy).detach() if self.holds else None
         probability, z = self.detector(boundary, t, allowed)
         return HMState(new_h, new_c, z), probability
 

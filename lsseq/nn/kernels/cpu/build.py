@@ -20,6 +20,9 @@ LIBRARY = Path(__file__).with_name("kernels.so")
 # Not -ffast-math: linking with it makes the process flush denormal numbers, and it may drop checks for NaN.
 _FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-fvisibility=hidden"]
 
+_SOURCES = ["sequence", "hm"]
+"""Each is compiled for every type and instruction set."""
+
 _TYPES = {"float32": [], "float64": ["-DDOUBLE"]}
 
 # Instruction sets, each with its flags; the library takes the best that the processor has (src/processor.c).
@@ -58,7 +61,8 @@ def compile_kernels() -> None:
         for number, type_flags in _TYPES.items():
             for name, set_flags in sets.items():
                 suffix = f"{number}_{name}"
-                jobs.append(("kernels.c", f"{suffix}.o", [*type_flags, *set_flags, f"-DSUFFIX=_{suffix}"]))
+                flags = [*type_flags, *set_flags, f"-DSUFFIX=_{suffix}"]
+                jobs += [(f"{source}.c", f"{source}_{suffix}.o", flags) for source in _SOURCES]
         objects = []
         for source, target, flags in jobs:
             objects.append(str(Path(folder, target)))

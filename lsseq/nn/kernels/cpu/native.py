@@ -78,7 +78,7 @@ def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool) ->
         steps=steps,
         rows=rows,
         units=units,
-        threads=_threads(steps, rows * units * units),
+        threads=threads(steps, rows * units * units),
         variant=layer.variant in ("before", "relu"),
         draws=draws is not None,
         saves=saves,
@@ -98,11 +98,20 @@ def run(name: str, call: Call, tensors: dict[str, Tensor]) -> None:
     """
     for field, tensor in tensors.items():
         setattr(call, field, tensor.data_ptr())
-    if _function(name, tensors["inputs"].dtype)(ctypes.byref(call)) != 0:
+    call_function(name, tensors["inputs"].dtype, call)
+
+
+def call_function(name: str, dtype: torch.dtype, call: ctypes.Structure) -> None:
+    """Call a function of the library for a dtype.
+
+    Raises:
+        MemoryError: there is not enough memory for what is packed.
+    """
+    if _function(name, dtype)(ctypes.byref(call)) != 0:
         raise MemoryError("not enough memory for the kernels' packed weights")
 
 
-def _threads(steps: int, products: int) -> int:
+def threads(steps: int, products: int) -> int:
     """Threads for a call with so many multiplications a gate and step: to wake one and to meet costs microseconds."""
     return max(1, min(torch.get_num_threads(), products >> 17, steps * products >> 17))
 
