@@ -59,7 +59,7 @@ class Recurrent(nn.RNNBase):
         check_member("dropout_mask", self.dropout_mask, ("step", "sequence"))
         check_member("norm", self.norm, (None, "layer"))
         check_member("backend", self.backend, BACKENDS)
-        self._choose(training=True)
+        self.choose_backend(training=True)
         if self.norm is not None:
             self._add_gains()
 
@@ -128,7 +128,7 @@ class Recurrent(nn.RNNBase):
         only += [f"proj_size={self.proj_size}"] if self.proj_size > 0 else []
         return [*only, "PackedSequence"] if packed else only
 
-    def _choose(self, training: bool, x: Tensor | None = None, packed: bool = False) -> Choice:
+    def choose_backend(self, training: bool, x: Tensor | None = None, packed: bool = False) -> Choice:
         """The back end for an input; without one, for a long one like the parameters."""
         weight = cast(Tensor, self.weight_ih_l0)
         like = weight if x is None else x
@@ -150,7 +150,7 @@ class Recurrent(nn.RNNBase):
         """Which back end computes this layer and why: one line, or two where training and evaluation differ."""
         lines = []
         for training in (True, False):
-            choice = self._choose(training)
+            choice = self.choose_backend(training)
             what = describe(choice.backend, cast(Tensor, self.weight_ih_l0).device.type)
             lines.append(f"{choice.backend} ({what}): {choice.reason}")
         if lines[0] == lines[1]:
@@ -177,7 +177,7 @@ class Recurrent(nn.RNNBase):
         PackedSequence together with an option that PyTorch's kernels cannot serve.
         """
         packed = isinstance(input, PackedSequence)
-        choice = self._choose(self.training, input.data if packed else input, packed)
+        choice = self.choose_backend(self.training, input.data if packed else input, packed)
         if choice.backend == "cudnn" and not self._draws_masks():
             return super().forward(input, hx)
         if packed:
