@@ -18,7 +18,7 @@ def report(*files: Path) -> str:
 
 def test_the_page_of_a_measurement(tmp_path: Path, run_cli: Callable[..., CompletedProcess[str]]) -> None:
     file = tmp_path / "bench.json"
-    tiny = ("--hidden", 8, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
+    tiny = ("--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
     file.write_text(run_cli("bench", *tiny, "--json", check=0).stdout)
     measured = json.loads(file.read_text())
     page = report(file)

@@ -17,7 +17,7 @@ from lsseq.measure import bench
 from lsseq.measure.case import Shape
 
 Cli = Callable[..., Any]
-TINY = ("--hidden", 8, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
+TINY = ("--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_table_of_recurrences_and_its_json(cli: Cli) -> None:
             *("forward_ratio", "train_ratio", "spread", "pairs", "tokens_per_second", "gemm_fraction"),
             *("peak_bytes", "memory_ratio"),
         }
-        assert [row[size] for size in ("input", "hidden", "layers", "batch", "steps")] == [8, 8, 1, 2, 3]
+        assert [row[size] for size in ("input", "hidden", "layers", "batch", "steps")] == [16, 16, 1, 2, 3]
         assert row["forward_ratio"] > 0
     assert "9 rows; takes about" in result.stderr
 

@@ -19,7 +19,7 @@ Cli = Callable[..., Any]
 
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    monkeypatch.setattr(check, "_SHAPE", Shape(5, 6, batch=3, steps=4))
+    monkeypatch.setattr(check, "_SHAPE", Shape(16, 32, batch=4, steps=4))
     monkeypatch.setattr(check, "_PAIRS", 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return cli_in_process(capfd)
