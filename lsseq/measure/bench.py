@@ -124,7 +124,8 @@ def measure(cases: Sequence[Case], *, pairs: int, speed: float, limit: float = L
         require_parity(case)
     for case in cases:
         with without_tf32():
-            yield _row(case, pairs, speed, limit)
+            row = _row(case, pairs, speed, limit)
+        yield row
 
 
 def estimate_seconds(cases: Sequence[Case], *, pairs: int, speed: float, limit: float = LIMIT) -> float:

@@ -19,7 +19,6 @@ from lsseq.nn.recurrent import Recurrent
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
-CELLS = tuple(_GATES)
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Case:
     """A layer of `lsseq.nn` at one shape."""
 
     cell: str
-    """One of `CELLS`."""
+    """LSTM, GRU or RNN."""
     options: Mapping[str, Any]
     """The options of the layer that `torch.nn` has not, but `backend`."""
     shape: Shape

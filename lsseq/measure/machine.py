@@ -145,5 +145,6 @@ class Machine:
 def this_machine(device: torch.device, dtype: torch.dtype) -> Machine:
     """The machine as it is now, its speed at matrix products measured."""
     now = load()
-    speed = product_speed(device, dtype)
+    with without_tf32():
+        speed = product_speed(device, dtype)
     return Machine(device.type, machine_name(device), torch.__version__, torch.get_num_threads(), now, speed)

@@ -67,7 +67,8 @@ def measure_deviation(case: Case) -> Deviation:
     shape = case.shape
     steps = max(1, min(shape.steps, _STEPS, _ELEMENTS // (shape.batch * shape.hidden * shape.layers)))
     case = replace(case, shape=replace(shape, steps=steps))
-    with torch.random.fork_rng(), without_tf32():
+    generators = [case.device] if case.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=generators), without_tf32():
         torch.manual_seed(0)
         layer, x, states = case.ours(), case.sequence(), case.states()
         same = copy.deepcopy(layer)

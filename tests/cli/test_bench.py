@@ -13,7 +13,7 @@ import kernels_at_hand as at_hand
 import pytest
 from tiny_run import cli_in_process
 
-from lsseq.measure import bench
+from lsseq.measure import bench, machine
 from lsseq.measure.case import Shape
 
 Cli = Callable[..., Any]
@@ -21,7 +21,8 @@ TINY = ("--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1
 
 
 @pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.setattr(machine, "product_speed", lambda device, dtype: 1e10)
     return cli_in_process(capfd)
 
 
@@ -46,7 +47,7 @@ def test_a_table_of_recurrences_and_its_json(cli: Cli) -> None:
         }
         assert [row[size] for size in ("input", "hidden", "layers", "batch", "steps")] == [16, 16, 1, 2, 3]
         assert row["forward_ratio"] > 0
-    assert "9 rows; takes about" in result.stderr
+    assert "9 row(s), all checked first; about 1 minute(s)" in result.stderr
 
 
 def test_one_layer(cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -104,7 +105,7 @@ def command(
         torch.set_num_threads(threads)
     machine = this_machine(on, number)
     seconds = estimate_seconds(cases, pairs=pairs, speed=machine.gemm_flops_per_second)
-    say(f"{len(cases)} rows; takes about {seconds / 60:.0f} minutes, or somewhat more")
+    say(f"{len(cases)} row(s), all checked first; about {math.ceil(seconds / 60)} minute(s), or somewhat more")
     if warning := busy(machine.load, machine.threads):
         say(warning)
     if not as_json:
