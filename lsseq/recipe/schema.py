@@ -202,6 +202,8 @@ class Model(Section):
     dropout: Dropout = Dropout()
     initialisation: Initialisation = Initialisation()
     regularisation: Regularisation = Regularisation()
+    recompute: bool = False
+    """The recurrence is computed once more in the backward pass, which saves memory and costs time."""
     backend: Literal["auto", "cudnn", "fused", "reference"] = "auto"
     """Which implementation runs the recurrence; `auto` takes the fastest that can serve the options."""
 

@@ -6,17 +6,17 @@ import ctypes
 from collections.abc import Callable
 from ctypes import c_double, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from lsseq.nn.kernels.cpu import build
 from lsseq.nn.kernels.layer import Layer
 from lsseq.nn.random import Kind
 
 TYPES = {torch.float32: "float32", torch.float64: "float64"}
 _KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN, Kind.RECURRENT_DROPOUT)
-_LIBRARY = Path(__file__).with_name("kernels.so")
+_REMEDY = f"with a C compiler at hand: python {build.__file__}"
 
 
 class Call(ctypes.Structure):
@@ -35,7 +35,7 @@ class Call(ctypes.Structure):
             for name in (
                 *("weight", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias", "h0", "c0"),
                 *("inputs", "output", "cells", "candidate", "normal", "scales"),
-                *("d_output", "d_last_h", "d_last_c", "d_inputs", "d_products", "d_h0", "d_c0"),
+                *("d_output", "d_cells", "d_last_h", "d_last_c", "d_inputs", "d_products", "d_h0", "d_c0"),
                 *("d_bias_x", "d_bias_h", "d_gain", "d_cell_gain", "d_cell_bias"),
             )
         ),
@@ -45,20 +45,22 @@ class Call(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL | str:
     """The library, or why there is none."""
-    if not _LIBRARY.exists():
-        return "the CPU kernels were not compiled when lsseq was installed (no C compiler)"
+    if not build.LIBRARY.exists():
+        return f"the CPU kernels were not compiled when lsseq was installed ({_REMEDY})"
     try:
-        return ctypes.CDLL(str(_LIBRARY))
-    except OSError as error:
+        found = ctypes.CDLL(str(build.LIBRARY))
+        found.digest.restype = found.instruction_set.restype = ctypes.c_char_p
+    except (OSError, AttributeError) as error:
         return f"the CPU kernels cannot be loaded: {error}"
+    if found.digest().decode() != build.digest():
+        return f"the CPU kernels were compiled from other sources ({_REMEDY})"
+    return found
 
 
 @cache
 def instruction_set() -> str:
     """The best instruction set that this processor has and the library was compiled for."""
-    function = _loaded().instruction_set
-    function.restype = ctypes.c_char_p
-    name: bytes = function()
+    name: bytes = _loaded().instruction_set()
     return name.decode()
 
 
@@ -102,7 +104,7 @@ def run(name: str, call: Call, tensors: dict[str, Tensor]) -> None:
 
 def _threads(steps: int, products: int) -> int:
     """Threads for a call with so many multiplications a gate and step: to wake one and to meet costs microseconds."""
-    return max(1, min(torch.get_num_threads(), products >> 13, steps * products >> 16))
+    return max(1, min(torch.get_num_threads(), products >> 17, steps * products >> 17))
 
 
 @cache
