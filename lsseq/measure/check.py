@@ -29,7 +29,7 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("RNN", {"zoneout_hidden": 0.1}),
     ("RNN", {"norm": "layer"}),
 )
-"""Cells and options: each kernel and each option at least once."""
+"""Each cell with each option that changes its steps."""
 
 _SHAPE = Shape(96, 128, batch=24, steps=40)
 _PAIRS, _LIMIT = 5, 1.0

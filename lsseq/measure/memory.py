@@ -22,10 +22,10 @@ def peak_bytes(layer: Callable[[], nn.Module], x: Callable[[], Tensor], device: 
 
     `layer` and `x` make the layer and an input (T, B, I) that wants a gradient; both are counted, with all that is kept
     for the backward pass, the gradients and the buffers that kernels allocate. On CUDA these are the bytes that PyTorch
-    allocates. On the CPU they are the pages of the process that are in use: the most since the start
-    (VmHWM) less those at the start (VmRSS), after what was freed before went back to the system. That counts what
-    kernels allocate without PyTorch, too, but not the buffers that a library kept from earlier calls; it scatters by
-    some percent, and tells nothing of layers below a few MB. None where the system does not tell (Linux does).
+    allocates. On the CPU they are the pages that the process uses: the most since the start (VmHWM) less those at the
+    start (VmRSS), after what was freed before went back to the system. That counts what kernels allocate without
+    PyTorch, too, but not the buffers that a library kept from earlier calls; it scatters by some percent, and tells
+    nothing of layers below a few MB. None where the system does not tell (Linux does).
     """
     gc.collect()
     if device.type == "cuda":
@@ -52,7 +52,8 @@ def _hand_back() -> None:
 
 def _pages(of: str) -> int:
     """A line of the process's status, in bytes."""
-    found = re.search(rf"^{of}:\s+(\d+) kB", (_PROCESS / "status").read_text(encoding="ascii"), re.MULTILINE)
+    text = (_PROCESS / "status").read_text(encoding="utf-8", errors="replace")
+    found = re.search(rf"^{of}:\s+(\d+) kB", text, re.MULTILINE)
     if found is None:
         raise OSError(f"the system does not tell {of}")
     return 1024 * int(found[1])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
+
+import pytest
+from tiny_run import cli_in_process
+
+from lsseq.measure import machine
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "report.py"
 
@@ -16,10 +19,13 @@ def report(*files: Path) -> str:
     return subprocess.run([sys.executable, SCRIPT, *files], capture_output=True, text=True, check=True).stdout
 
 
-def test_the_page_of_a_measurement(tmp_path: Path, run_cli: Callable[..., CompletedProcess[str]]) -> None:
+def test_the_page_of_a_measurement(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "product_speed", lambda device, dtype: 1e10)
     file = tmp_path / "bench.json"
     tiny = ("--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
-    file.write_text(run_cli("bench", *tiny, "--json", check=0).stdout)
+    file.write_text(cli_in_process(capfd)("bench", *tiny, "--json").stdout)
     measured = json.loads(file.read_text())
     page = report(file)
     assert page.startswith("# ")
