@@ -67,7 +67,7 @@ class Recurrent(nn.RNNBase):
         check_member("dropout_mask", self.dropout_mask, ("step", "sequence"))
         check_member("norm", self.norm, (None, "layer"))
         check_member("backend", self.backend, BACKENDS)
-        self._choose(training=True)
+        self.choose_backend(training=True)
         if self.norm is not None:
             self._add_gains()
 
@@ -136,7 +136,7 @@ class Recurrent(nn.RNNBase):
         only += [f"proj_size={self.proj_size}"] if self.proj_size > 0 else []
         return [*only, "PackedSequence"] if packed else only
 
-    def _choose(
+    def choose_backend(
         self, training: bool, x: Tensor | None = None, packed: bool = False, every_step: bool = False
     ) -> Choice:
         """The back end for an input; without one, for a long one like the parameters."""
@@ -160,7 +160,7 @@ class Recurrent(nn.RNNBase):
         """Which back end computes this layer and why: one line, or two where training and evaluation differ."""
         lines = []
         for training in (True, False):
-            choice = self._choose(training)
+            choice = self.choose_backend(training)
             what = describe(choice.backend, cast(Tensor, self.weight_ih_l0).device.type)
             lines.append(f"{choice.backend} ({what}): {choice.reason}")
         if lines[0] == lines[1]:
@@ -187,7 +187,7 @@ class Recurrent(nn.RNNBase):
         PackedSequence together with an option that PyTorch's kernels cannot serve.
         """
         packed = isinstance(input, PackedSequence)
-        choice = self._choose(self.training, input.data if packed else input, packed)
+        choice = self.choose_backend(self.training, input.data if packed else input, packed)
         if choice.backend == "cudnn" and not self._draws_masks() and not self.recompute:
             return super().forward(input, hx)
         if packed:
@@ -207,7 +207,7 @@ class Recurrent(nn.RNNBase):
         """
         if input.dim() != 3:
             raise ValueError(f"{self.recurrence}: Expected input to be 3D, got {input.dim()}D instead")
-        choice = self._choose(self.training, input, every_step=True)
+        choice = self.choose_backend(self.training, input, every_step=True)
         x, states = input.transpose(0, 1) if self.batch_first else input, self._states(input, hx)
         self._check(x, states)
         return self._run_layers(x, states, choice.backend, every_step=True)[1]
