@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 FEW_LOGITS = 2**22
-"""So many are computed at once: 16 MiB in float32, and four times that in PyTorch's backward pass."""
+"""So many are computed at once: 16 MiB in float32, and several times that in PyTorch's backward pass."""
 ROWS = 512
 """Rows of a chunk. Each chunk reads the whole weight, and adds to the whole gradient of it: with 256 rows that takes
 some per cent more time, with 64 a quarter more, whatever V."""

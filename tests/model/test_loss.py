@@ -80,9 +80,10 @@ def test_large_logits_do_not_overflow() -> None:
         assert all(grad.isfinite().all() for grad in torch.autograd.grad(total, (x, w, b)))
 
 
-def test_autocast_gives_a_float32_loss_and_gradients_of_the_parameters_type() -> None:
+@pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16])
+def test_autocast_gives_a_float32_loss_and_gradients_of_the_parameters_type(narrow: torch.dtype) -> None:
     x, w, b, y = inputs(torch.float32)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", narrow):
         chunked, plain = total_nll(x, w, b, y, rows=2), total_nll(x, w, b, y)
     assert chunked.dtype == plain.dtype == torch.float32
     torch.testing.assert_close(chunked, plain)
