@@ -34,9 +34,20 @@ class _Layer(ctypes.Structure):
             (name, c_void_p)
             for name in (
                 *("w_below", "w_hidden", "w_above", "bias", "h0", "c0", "z0", "output"),
-                *("event", "row", "starts", "plain", "h", "c", "gates", "from_hidden", "for_below", "input"),
-                *("d_output", "d_h", "d_c", "d_z", "d_sums", "d_sum_z", "d_from_hidden", "d_from_hidden_z"),
-                *("d_for_below", "d_for_below_z", "d_bias_z"),
+                *(
+                    "event",
+                    "source",
+                    "above",
+                    "starts",
+                    "plain",
+                    "h",
+                    "c",
+                    "gates",
+                    "from_hidden",
+                    "for_below",
+                    "input",
+                ),
+                *("d_output", "d_h", "d_c", "d_z", "d_sums", "d_sum_z", "d_hidden_z", "d_below_z", "d_bias_z"),
             )
         ),
     )
@@ -116,7 +127,8 @@ def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays
         arrays |= {
             f"{k}.output": from_input.new_empty(T, B, H),
             f"{k}.event": whole(T + 1, B, dtype=torch.int32),
-            f"{k}.row": whole(N, dtype=torch.int32),
+            f"{k}.source": whole(N, dtype=torch.int32),
+            f"{k}.above": whole(N, dtype=torch.int32),
             f"{k}.starts": whole(T + 2, dtype=torch.int64),
             f"{k}.plain": whole(T, dtype=torch.int64),
             f"{k}.h": from_input.new_empty(N, H),
@@ -193,34 +205,35 @@ def _gradient_arrays(arrays: Arrays, given: Arrays, k: int, N: int) -> Arrays:
         f"{k}.d_{name}": torch.zeros_like(arrays[f"{k}.{name}0"]) if d is None else d.clone()
         for name, d in last.items()
     }
-    found |= {
+    return found | {
         f"{k}.d_sums": h.new_empty(N, 4 * H),
         f"{k}.d_sum_z": h.new_zeros(N),
-        f"{k}.d_from_hidden": h.new_zeros(N, 4 * H),
-        f"{k}.d_from_hidden_z": h.new_zeros(N),
+        f"{k}.d_hidden_z": h.new_zeros(N),
+        f"{k}.d_below_z": h.new_zeros(N),
         f"{k}.d_bias_z": h.new_zeros(B),
     }
-    if f"{k}.for_below" in arrays:
-        found[f"{k}.d_for_below"] = h.new_zeros(N, arrays[f"{k}.for_below"].shape[1])
-        found[f"{k}.d_for_below_z"] = h.new_zeros(N)
-    return found
 
 
 def _weight_gradients(arrays: Arrays, found: Arrays, k: int, counts: list[int]) -> list[Tensor | None]:
     """The gradients of w_below, w_hidden, w_above and bias of a layer, each one product over all events."""
     N, B, top = counts[k], arrays[f"{k}.h0"].shape[0], k == len(counts) - 1
-
-    def product(d: Tensor, d_z: Tensor, x: Tensor) -> Tensor:
-        gates = d.t() @ x
-        return gates if top else torch.cat([gates, (d_z @ x).unsqueeze(0)])
-
     d_sums, d_sum_z = found[f"{k}.d_sums"][B:], found[f"{k}.d_sum_z"][B:]
-    below = product(d_sums, d_sum_z, arrays[f"{k}.input"][B:N]) if k > 0 else None
-    hidden = product(found[f"{k}.d_from_hidden"], found[f"{k}.d_from_hidden_z"], arrays[f"{k}.h"][:N])
+    h = arrays[f"{k}.h"][:N]
+
+    def with_detector(gates: Tensor, boundary: Tensor) -> Tensor:
+        return gates if top else torch.cat([gates, boundary.unsqueeze(0)])
+
+    below = None
+    if k > 0:
+        read = arrays[f"{k}.input"][B:N]
+        below = with_detector(d_sums.t() @ read, d_sum_z @ read)
+    hidden = with_detector(d_sums.t() @ h[arrays[f"{k}.source"][B:N]], found[f"{k}.d_hidden_z"] @ h)
     above = None
     if f"{k}.w_above" in arrays:
-        d, d_z = (found[f"{k + 1}.{name}"] for name in ("d_for_below", "d_for_below_z"))
-        above = product(d, d_z, arrays[f"{k + 1}.h"][: counts[k + 1]])
+        h_above, event = arrays[f"{k + 1}.h"][: counts[k + 1]], arrays[f"{k}.above"][B:N]
+        reads = (event >= 0).nonzero().squeeze(1)
+        gates = d_sums[reads].t() @ h_above[event[reads]]
+        above = with_detector(gates, found[f"{k + 1}.d_below_z"] @ h_above)
     bias = d_sums.sum(0)
     return [below, hidden, above, bias if top else torch.cat([bias, found[f"{k}.d_bias_z"].sum(0, keepdim=True)])]
 

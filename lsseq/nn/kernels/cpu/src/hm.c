@@ -26,7 +26,8 @@ typedef struct {
     real *output;                                /* (T, B, H) */
     /* What the passes share. */
     int32_t *event;                              /* (T + 1, B): which event made the state before each step */
-    int32_t *row;                                /* (N): of each event */
+    int32_t *source;                             /* (N): the event of the row before each event */
+    int32_t *above;                              /* (N): the event of the layer above that each event reads, or -1 */
     int64_t *starts;                             /* (T + 2): first event of the initial states, of each step; the end */
     int64_t *plain;                              /* (T): how many of a step's events have no boundary before; they come first */
     real *h, *c;                                 /* (N, H) */
@@ -39,8 +40,7 @@ typedef struct {
     real *d_h, *d_c, *d_z;                       /* (B, H), (B, H), (B): of the last state or zeros; in the end of the first */
     real *d_sums;                                /* (N, 4H): of the gates' sums at each event */
     real *d_sum_z;                               /* (N): of the detector's sum, where an event reads */
-    real *d_from_hidden, *d_from_hidden_z;       /* (N, 4H) zeros, (N) zeros */
-    real *d_for_below, *d_for_below_z;           /* (N, 4 H_below) zeros, (N) zeros */
+    real *d_hidden_z, *d_below_z;                /* (N) zeros: of what detectors, its own and that below, make of its h */
     real *d_bias_z;                              /* (B) zeros: of the detector's bias, to be summed */
 } HmLayer;
 
@@ -177,7 +177,11 @@ static void make_event(Member *me, int l, int64_t t, int64_t e, int64_t r)
     const real z = own_boundary(call, l, t, r), flush = call->flushes ? z : 0;
     const int reads = boundary_below(call, l, t, r) != 0, top_down = layer->w_above && z != 0;
     const real *below = l == 0 ? call->from_input + (t * B + r) * (4 * H + 1) : layer->gates + e * 4 * H;
-    const real *above = top_down ? call->layer[l + 1].for_below + (int64_t)call->layer[l + 1].event[t * B + r] * 4 * H : NULL;
+    const int64_t event_above = top_down ? call->layer[l + 1].event[t * B + r] : -1;
+    const real *above = top_down ? call->layer[l + 1].for_below + event_above * 4 * H : NULL;
+    layer->event[(t + 1) * B + r] = (int32_t)e;
+    layer->source[e] = (int32_t)source;
+    layer->above[e] = (int32_t)event_above;
     for (int64_t k = 0; k < H; k += LANES) {
         const int64_t n = H - k;
         vec gate[4];
@@ -265,8 +269,6 @@ static void hm_forward_step(Member *me, int l, int64_t t)
     for (int64_t i = share(active, me->member, me->team); i < share(active, me->member + 1, me->team); i++) {
         const int64_t r = me->order[i];
         make_event(me, l, t, first + i, r);
-        layer->row[first + i] = (int32_t)r;
-        layer->event[(t + 1) * B + r] = (int32_t)(first + i);
         if (!is_top(call, l))
             detect(me, l, t, r, 0);
     }
@@ -430,23 +432,17 @@ static void row_backward(Member *me, int l, int64_t t, int64_t r)
         copy_gradients(me, l, t, r, &d_below, &d_own);
     if (!call->product)
         d_below = d_own = 0;
-    if (is_event) {
-        memcpy(layer->d_from_hidden + source * 4 * H, layer->d_sums + e * 4 * H, (size_t)(4 * H) * sizeof(real));
-        if (layer->w_above) {
-            const int64_t above = upper->event[t * B + r];
-            d_own += dot(layer->d_sums + e * 4 * H, upper->for_below + above * 4 * H, 4 * H);
-            add_scaled(upper->d_for_below + above * 4 * H, z, layer->d_sums + e * 4 * H, 4 * H);
-        }
-    }
+    if (is_event && layer->w_above)
+        d_own += dot(layer->d_sums + e * 4 * H, upper->for_below + upper->event[t * B + r] * 4 * H, 4 * H);
     if (!is_top(call, l)) {
         work->d_detector[l * B + r] = d_sum;
-        layer->d_from_hidden_z[source] += d_sum;
+        layer->d_hidden_z[source] += d_sum;
         layer->d_bias_z[r] += d_sum;
         if (is_event && below != 0)
             layer->d_sum_z[e] = d_sum;
         if (layer->w_above) {
             const int64_t above = upper->event[t * B + r];
-            upper->d_for_below_z[above] += z * d_sum;
+            upper->d_below_z[above] += z * d_sum;
             d_own += d_sum * dot(layer->w_above + 4 * H * upper->units, upper->h + above * upper->units, upper->units);
         }
         layer->d_z[r] = d_own;
@@ -589,7 +585,7 @@ static void begin(HmCall *call)
         memcpy(layer->h, layer->h0, (size_t)(B * layer->units) * sizeof(real));
         memcpy(layer->c, layer->c0, (size_t)(B * layer->units) * sizeof(real));
         for (int64_t r = 0; r < B; r++)
-            layer->event[r] = layer->row[r] = (int32_t)r;
+            layer->event[r] = (int32_t)r;
     }
 }
 
