@@ -11,7 +11,7 @@ import torch
 from lsseq.nn.cells.gru import GRUCell
 from lsseq.nn.cells.lstm import LSTMCell
 from lsseq.nn.cells.rnn import RNNCell
-from lsseq.nn.kernels import cpu
+from lsseq.nn.kernels import cpu, cuda
 from lsseq.nn.kernels.layer import Kernel
 from lsseq.nn.kernels.reference import loop
 
@@ -39,7 +39,7 @@ class Fused(Protocol):
         """The kernel of a recurrence."""
 
 
-FUSED: dict[str, Fused] = {"cpu": cpu}
+FUSED: dict[str, Fused] = {"cpu": cpu, "cuda": cuda}
 """By type of device."""
 
 _REFERENCE: dict[str, Kernel] = {"LSTM": loop(LSTMCell), "GRU": loop(GRUCell), "RNN": loop(RNNCell)}
