@@ -179,7 +179,7 @@ def _backward_reset(
 
 def forward(call: Call) -> None:
     """All steps: fills the states."""
-    a, (T, B, H) = call.arrays, call.sizes
+    a, (_, B, H) = call.arrays, call.sizes
     if "gain" in a:
         a["raw"] = call.each_step(B, 3 * H)
     if call.variant == "before":
@@ -219,9 +219,7 @@ def _all_after(call: Call) -> None:
     programs, block = grid(B, H)
     for t in range(T):
         product.add(t, states[t], bias, out)
-        _forward[programs](
-            sums, out, a.get("inner"), states, masks.words, masks.rates, t, B, H, *_masks(call), block
-        )
+        _forward[programs](sums, out, a.get("inner"), states, masks.words, masks.rates, t, B, H, *_masks(call), block)
 
 
 def _all_after_backward(call: Call, d: Gradients) -> Arrays:

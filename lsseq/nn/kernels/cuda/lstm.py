@@ -7,7 +7,7 @@ import triton.language as tl
 
 from lsseq.nn.kernels.cuda.call import Arrays, Call, Gradients
 from lsseq.nn.kernels.cuda.elementwise import EPSILON, grid, line_of, take, tanh, units_of
-from lsseq.nn.kernels.cuda.masks import CELL, HIDDEN, Masks, kept, share
+from lsseq.nn.kernels.cuda.masks import CELL, HIDDEN, kept, share
 from lsseq.nn.kernels.cuda.products import Backward, Product
 
 
@@ -149,7 +149,8 @@ def forward(call: Call) -> None:
     product, sums, states = _product(call), a["sums"], a["states"]
     programs, block = grid(B, H, whole_rows="cell_gain" in a)
     for t in range(T):
-        product.add(t, states[t], sums[t], sums[t])
+        now = sums[t]
+        product.add(t, states[t], now, now)
         _forward[programs](
             *(sums, states, a["cells"], a.get("cell_gain"), a.get("cell_bias"), masks.words, masks.rates, t, B, H),
             call.saves,

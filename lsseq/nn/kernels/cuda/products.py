@@ -72,7 +72,8 @@ class Backward:
     def _through_norm(self, steps: slice, *, of_gain: bool) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """For each group: its columns, and the gradient of what was normalised or of the gain."""
         raw, gain = self._product.raw, self._product.gain
-        assert raw is not None and gain is not None
+        assert raw is not None
+        assert gain is not None
         for group, (mean, scale) in zip(self._product.columns(), self._statistics, strict=True):
             d_raw, d_gain, _ = torch.ops.aten.native_layer_norm_backward(
                 self._d_sums[steps][..., group].contiguous(),

@@ -78,7 +78,8 @@ def forward(call: Call) -> None:
     product, sums, states = _product(call), a["sums"], a["states"]
     programs, block = grid(B, H)
     for t in range(T):
-        product.add(t, states[t], sums[t], sums[t])
+        now = sums[t]
+        product.add(t, states[t], now, now)
         _forward[programs](
             *(sums, states, masks.words, masks.rates, t, B, H),
             *(call.saves, call.variant == "relu", masks.drawn[HIDDEN.value], block),

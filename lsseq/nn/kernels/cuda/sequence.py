@@ -61,7 +61,7 @@ class _Sequence(torch.autograd.Function):
             arrays["cells"][0] = c0
         rates = (layer.zoneout_cell, layer.zoneout_hidden, layer.recurrent_dropout)
         call = Call(arrays, Masks.of(layer.draws, rates, sums.device, computed), layer.variant, saves)
-        with torch.cuda.device_of(sums):
+        with torch.cuda.device_of(sums):  # type: ignore[no-untyped-call]
             _LOOPS[recurrence].forward(call)
         if saves:
             ctx.recurrence, ctx.masks, ctx.variant, ctx.names = recurrence, call.masks, call.variant, tuple(arrays)
@@ -84,7 +84,7 @@ class _Sequence(torch.autograd.Function):
             carry_c=carry_c[0] if carry_c else None,
             sums=torch.empty_like(call.arrays["sums"]),
         )
-        with torch.cuda.device_of(d_outputs):
+        with torch.cuda.device_of(d_outputs):  # type: ignore[no-untyped-call]
             found = _LOOPS[ctx.recurrence].backward(call, d)
         found |= {"sums": d.sums, "h0": d.carry_h + d.state}
         if d.carry_c is not None:
