@@ -6,21 +6,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is imported.
-pytest.importorskip("triton", reason="Triton is not installed")
-
 from lsseq.nn.kernels import cuda, dispatch
-from lsseq.nn.kernels.cuda.masks import Masks, draw
 from lsseq.nn.kernels.layer import Gains, Layer, States, Weights
 from lsseq.nn.random import Draws, Kind, bernoulli
+
+HAS_TRITON = find_spec("triton") is not None
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if HAS_TRITON and DEVICE == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is imported, and nothing above imports it.
+pytestmark = pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed (pip install triton)")
 
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 RECURRENCES = [("LSTM", ""), ("GRU", "after"), ("GRU", "before"), ("RNN", "tanh"), ("RNN", "relu")]
@@ -52,6 +53,7 @@ class Problem:
         zoneout: tuple[float, float] = (0.5, 0.2),
         dropout: float = 0.25,
         first_row: int = 0,
+        every_step: bool = False,
         seed: int = 0,
     ) -> None:
         T, B, H = sizes
@@ -69,13 +71,14 @@ class Problem:
             "zoneout_hidden": zoneout[1],
             "recurrent_dropout": dropout if recurrence != "RNN" else 0.0,
             "variant": variant,
+            "every_step": every_step,
         }
 
     def random(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self.generator, dtype=F64).to(DEVICE)
 
     def run(self, backend: str) -> tuple[Tensor, ...]:
-        """The output and the last states."""
+        """The output and the last states, or the states of every step."""
         x, *rest = self.tensors
         states: States = tuple(rest[: self.states])
         weights, gains = rest[self.states :], None
@@ -152,6 +155,8 @@ def test_rates_at_the_ends(recurrence: tuple[str, str], rate: float) -> None:
     ],
 )
 def test_masks_to_the_bit(key: int, layer: int, kind: Kind, rate: float, first_row: int) -> None:
+    from lsseq.nn.kernels.cuda.masks import Masks, draw
+
     rates = [0.0, 0.0, 0.0]
     rates[kind] = rate
     shape = (4, 3, 65)
@@ -216,38 +221,59 @@ def test_only_some_tensors_want_gradients() -> None:
     problem = Problem("LSTM", "")
     for tensor in problem.tensors[1:]:
         tensor.requires_grad_(False)
-    problem.tensors, tensors = problem.tensors[:1], problem.tensors
-    (got, want) = (self_gradient(problem, tensors, backend) for backend in ("fused", "reference"))
+    got, want = (
+        torch.autograd.grad(problem.run(backend)[0].sum(), problem.tensors[0]) for backend in ("fused", "reference")
+    )
     assert_same(got, want, 1e-12)
 
 
-def self_gradient(problem: Problem, tensors: list[Tensor], backend: str) -> tuple[Tensor, ...]:
-    wanted, problem.tensors = problem.tensors, tensors
-    results = problem.run(backend)
-    problem.tensors = wanted
-    return problem.gradients(results)
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids="-".join)
+def test_states_of_every_step(recurrence: tuple[str, str]) -> None:
+    check(Problem(*recurrence, norm=True, every_step=True), 1e-12)
+    problem = Problem(*recurrence, every_step=True)
+    with torch.no_grad():
+        assert_same(problem.run("fused"), problem.run("reference"), 1e-12)
 
 
 def test_double_backward_is_refused() -> None:
     problem = Problem("RNN", "tanh")
     (gradient,) = torch.autograd.grad(problem.run("fused")[0].sum(), problem.tensors[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises(RuntimeError, match="no second derivative; use backend='reference'"):
         gradient.sum().backward()
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids="-".join)
+def test_nan_goes_where_the_reference_lets_it_go(recurrence: tuple[str, str]) -> None:
+    problem = Problem(*recurrence)
+    with torch.no_grad():
+        problem.tensors[0][1, 0] = torch.nan
+    got, want = problem.run("fused"), problem.run("reference")
+    pairs = zip((*got, *problem.gradients(got)), (*want, *problem.gradients(want)), strict=True)
+    for mine, theirs in pairs:
+        assert torch.equal(mine.isnan(), theirs.isnan())
+    assert got[0].isnan().any()
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="Triton works here")
+def test_without_a_gpu_triton_is_an_obstacle() -> None:
+    script = "import torch; from lsseq.nn.kernels import cuda; print(cuda.obstacle(torch.float32))"
+    assert run_compiled("-c", script).startswith("Triton does not work here (RuntimeError: 0 active drivers")
+
+
+def run_compiled(*arguments: str, **environment: str) -> str:
+    """What Python prints where Triton's interpreter is off."""
+    inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=inherited | environment, capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_kernels_compile_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
     """The interpreter is more lenient than the compiler, which needs no GPU."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    script = Path(__file__).with_name("compile_cuda.py")
-    done = subprocess.run(
-        [sys.executable, script],
-        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == {
+    names = run_compiled(str(Path(__file__).with_name("compile_cuda.py")), TRITON_CACHE_DIR=str(tmp_path))
+    assert set(names.split()) == {
         *("lstm._forward", "lstm._backward", "rnn._forward", "rnn._backward", "gru._forward", "gru._backward"),
         *("gru._forward_gates", "gru._forward_candidate", "gru._backward_reset", "masks._draw"),
     }

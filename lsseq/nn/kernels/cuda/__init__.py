@@ -19,6 +19,11 @@ TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Of inputs, weights and products; gates and cells are computed, and cells kept, in float32 at least."""
 
 
+def description() -> str:
+    """What the kernels are."""
+    return "this project's kernels in Triton"
+
+
 def obstacle(dtype: torch.dtype) -> str | None:
     """Why the kernels cannot be used here, or None. Triton is imported, and tried, by the first call."""
     if dtype not in TYPES:

@@ -27,7 +27,7 @@ def _new_state(z, n, old, words, rates, t, row, unit, DRAWS_H: tl.constexpr, DRO
 def _forward(
     gates,  # (T, B, 3H): the products with the input, in whose place the gates are left
     products,  # (B, 3H): those with the state
-    inner,  # (T, B, H): what the reset gate multiplies; None where no backward pass follows
+    inner,  # (T, B, H): what the reset gate multiplies; None where nothing is saved
     states,  # (T + 1, B, H)
     words,
     rates,

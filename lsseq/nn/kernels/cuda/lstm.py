@@ -57,7 +57,8 @@ def _forward(
     keeps = share(CELL, DRAWS_C, words, rates, t, row, unit)
     tl.store(cells + (B * H if SAVES else 0), keeps * before + (1 - keeps) * c, mask=inside)
     if cell_gain is not None:
-        c = _normal(c, inside, H)[0] * take(cell_gain + unit, inside, rates)
+        normal, _ = _normal(c, inside, H)
+        c = normal * take(cell_gain + unit, inside, rates)
         if cell_bias is not None:
             c += take(cell_bias + unit, inside, rates)
     keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
@@ -77,6 +78,7 @@ def _backward(
     cell_gain,
     cell_bias,
     d_outputs,  # (T, B, H)
+    d_cells,  # (T, B, H), or None
     d_state,  # (B, H): what came through the product of the step after
     carry_h,  # (B, H): what comes past it
     carry_c,  # (B, H)
@@ -110,6 +112,8 @@ def _backward(
     d_h = take(d_outputs + line * H + unit, inside, rates) + take(d_state + at, inside, rates)
     d_h += take(carry_h + at, inside, rates)
     d_c = take(carry_c + at, inside, rates)
+    if d_cells is not None:
+        d_c += take(d_cells + line * H + unit, inside, rates)
     d_new_h = (1 - keeps_h) * d_h
     if cell_gain is not None:
         normal, scale = _normal(c, inside, H)
@@ -168,7 +172,7 @@ def backward(call: Call, d: Gradients) -> Arrays:
     for t in reversed(range(T)):
         _backward[programs](
             *(a["sums"], a["cells"], a.get("cell_gain"), a.get("cell_bias")),
-            *(d.outputs, d.state, d.carry_h, d.carry_c, d.sums, norm.get("cell_gain"), norm.get("cell_bias")),
+            *(d.outputs, d.cells, d.state, d.carry_h, d.carry_c, d.sums, norm.get("cell_gain"), norm.get("cell_bias")),
             *(masks.words, masks.rates, t, B, H),
             *masks.drawn,
             block,

@@ -24,7 +24,7 @@ class Product:
     gain: Tensor | None  # (K,)
     groups: list[int]
     raw: Tensor | None
-    """h Wᵀ of all steps (T, B, K), or of one where no backward pass follows; None without a gain."""
+    """h Wᵀ of all steps (T, B, K), or of one where nothing is saved; None without a gain."""
 
     def add(self, t: int, h: Tensor, start: Tensor, out: Tensor) -> None:
         """out = start + N(h Wᵀ) (B, K) at step t; start may be out itself, or a bias (K,)."""

@@ -30,7 +30,7 @@ def _forward(
     sums += line * H + unit
     states += line * H + unit
     total = take(sums, inside, rates)
-    new = tl.maximum(total, 0) if RELU else tanh(total)
+    new = tl.where(total < 0, 0, total) if RELU else tanh(total)
     keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
     tl.store(states + B * H, keeps * take(states, inside, rates) + (1 - keeps) * new, mask=inside)
     if SAVES:
@@ -61,7 +61,7 @@ def _backward(
     d_h = take(d_outputs + here, inside, rates) + take(d_state + at, inside, rates)
     d_h += take(carry_h + at, inside, rates)
     d_new = (1 - keeps) * d_h
-    tl.store(d_sums + here, tl.where(new > 0, d_new, 0) if RELU else d_new * (1 - new * new), mask=inside)
+    tl.store(d_sums + here, tl.where(new <= 0, 0, d_new) if RELU else d_new * (1 - new * new), mask=inside)
     tl.store(carry_h + at, keeps * d_h, mask=inside)
 
 
