@@ -13,11 +13,11 @@ Gradients = tuple[Tensor | None, ...]
 
 
 class _Refusal(torch.autograd.Function):
-    """Gives the gradients as they are, and has none itself."""
+    """(how many, gradients, what they depend on) -> the gradients as they are, which have none themselves."""
 
     @staticmethod
-    def forward(_ctx: Any, _anchor: Tensor, *gradients: Tensor | None) -> Gradients:
-        return gradients
+    def forward(_ctx: Any, count: int, *tensors: Tensor | None) -> Gradients:
+        return tensors[:count]
 
     @staticmethod
     def backward(_ctx: Any, *_: Tensor) -> Gradients:
@@ -37,8 +37,8 @@ def once_differentiable(backward: Callable[..., Gradients]) -> Callable[..., Gra
             found = backward(ctx, *gradients)
         if not torch.is_grad_enabled():
             return found
-        anchor = torch.zeros((), requires_grad=True)
-        refused: Gradients = _Refusal.apply(anchor, *found)  # type: ignore[no-untyped-call]
+        sources = (*gradients, *ctx.saved_tensors)
+        refused: Gradients = _Refusal.apply(len(found), *found, *sources)  # type: ignore[no-untyped-call]
         return refused
 
     return run
