@@ -270,6 +270,7 @@ def run_compiled(*arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.skipif(DEVICE == "cuda", reason="the kernels run here")
 def test_kernels_compile_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
     """The interpreter is more lenient than the compiler, which needs no GPU."""
     names = run_compiled(str(Path(__file__).with_name("compile_cuda.py")), TRITON_CACHE_DIR=str(tmp_path))

@@ -1,8 +1,12 @@
 """The fused back end on CUDA: pointwise kernels in Triton around cuBLAS products.
 
-Per step there is one product of the state with the weights and one kernel for everything else; the products with the
-input and the gradients of the weights are one product each for all steps. The numbers of this package were checked in
-Triton's interpreter on a CPU only (TRITON_INTERPRET=1); it has not run on a GPU yet, so `obstacle` tries it first.
+Per step there is one product of the state with the weights and one kernel for everything else (two of each for a GRU
+that resets before the product, and PyTorch's layer norm where that is asked for); the products with the input and the
+gradients of the weights are one product each for all steps. Each is launched by itself: no CUDA graph is captured.
+
+Nothing of this has run on a GPU yet. The results were compared with the reference in Triton's interpreter on a CPU
+(TRITON_INTERPRET=1), and every kernel was compiled for GPUs of compute capability 7.5, 8.0 and 9.0. `obstacle` tries
+whether Triton works at all; `lsseq doctor` compares the results on the machine at hand.
 """
 
 from __future__ import annotations

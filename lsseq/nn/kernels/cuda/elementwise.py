@@ -31,7 +31,7 @@ def computed_in(dtype: torch.dtype) -> torch.dtype:
 
 @triton.jit
 def tanh(x):
-    """Triton itself has none. Near 0, where the fraction cancels, the series, in float32: float64 has digits enough."""
+    """Triton has none. In float32 the series near 0, where the fraction cancels; float64 has digits to spare."""
     size = tl.abs(x)
     power = tl.exp(-2 * size)
     y = (1 - power) / (1 + power)

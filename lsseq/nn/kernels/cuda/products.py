@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lsseq.nn.kernels.cuda.elementwise import EPSILON
 from lsseq.nn.parts.products import layer_norm
-
-_EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Backward:
         if product.raw is not None:
             self._d_raw = torch.empty_like(d_sums)
             self._statistics = [
-                torch.native_layer_norm(product.raw[..., group], [size], None, None, _EPSILON)[1:]
+                torch.native_layer_norm(product.raw[..., group], [size], None, None, EPSILON.value)[1:]
                 for group, size in zip(product.columns(), product.groups, strict=True)
             ]
 
