@@ -3,7 +3,7 @@
 A mask says for each unit whether an event of some rate happens (a unit keeps its old value, a weight is dropped).
 Whether it happens depends on (key, layer, kind, step, row, unit) and on nothing else, so that a mask is the same on
 every device, for every number of threads, in one call or several, in the forward pass or redrawn in the backward
-pass, in Python or in C.
+pass, in Python, C or Triton.
 
 - key: an integer of 63 bits, drawn once a forward call from PyTorch's default generator by `draw_key`.
   `torch.manual_seed` and a restored generator state therefore govern every mask.
@@ -163,25 +163,29 @@ def _hashes(
     """The word of every element, int32 (lines, units), for some lines (steps · rows) at a time."""
     step = torch.arange(first_step, first_step + steps, dtype=torch.int32, device=device).unsqueeze(1)
     row = torch.arange(first_row, first_row + rows, dtype=torch.int32, device=device)
-    prefix = (key & 0xFFFFFFFF, key >> 32, layer, kind)
-    a, b = (_chain(start, prefix, step, row).reshape(-1, 1) for start in (0x243F6A88, 0x85A308D3))
-    unit = torch.arange(units, dtype=torch.int32, device=device) * _signed(_GOLDEN)
+    a, b = (_row_words(word, step, row).reshape(-1, 1) for word in call_words(key, layer, kind))
+    unit = torch.arange(units, dtype=torch.int32, device=device) * signed(_GOLDEN)
     count = steps * rows
     lines = max(1, _BLOCK // max(1, units)) if device.type == "cpu" else max(1, count)
     for begin in range(0, count, lines):
         part = slice(begin, begin + lines)
         x = a[part] ^ unit
-        x = _shift_xor(x, 16).mul_(_signed(_FIRST)).bitwise_xor_(b[part])
-        yield part, _shift_xor(x, 15).mul_(_signed(_SECOND))
+        x = _shift_xor(x, 16).mul_(signed(_FIRST)).bitwise_xor_(b[part])
+        yield part, _shift_xor(x, 15).mul_(signed(_SECOND))
 
 
-def _chain(start: int, prefix: tuple[int, ...], step: Tensor, row: Tensor) -> Tensor:
+def call_words(key: int, layer: int, kind: int) -> tuple[int, int]:
+    """Both words of the chain after key, layer and kind: what a kernel starts from that goes on with step and row."""
+    first, second = 0x243F6A88, 0x85A308D3
+    for value in (key & 0xFFFFFFFF, key >> 32, layer, kind):
+        first, second = (_mix_int((word ^ value) + _GOLDEN) for word in (first, second))
+    return first, second
+
+
+def _row_words(word: int, step: Tensor, row: Tensor) -> Tensor:
     """The key word of every step and row, (steps, rows) int32."""
-    word = start
-    for value in prefix:
-        word = _mix_int((word ^ value) + _GOLDEN)
-    by_step = _mix((step ^ _signed(word)) + _signed(_GOLDEN))
-    return _mix((by_step ^ row) + _signed(_GOLDEN))
+    by_step = _mix((step ^ signed(word)) + signed(_GOLDEN))
+    return _mix((by_step ^ row) + signed(_GOLDEN))
 
 
 def _mix_int(x: int) -> int:
@@ -192,8 +196,8 @@ def _mix_int(x: int) -> int:
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = _shift_xor(x, 16).mul_(_signed(_FIRST))
-    x = _shift_xor(x, 15).mul_(_signed(_SECOND))
+    x = _shift_xor(x, 16).mul_(signed(_FIRST))
+    x = _shift_xor(x, 15).mul_(signed(_SECOND))
     return _shift_xor(x, 16)
 
 
@@ -202,6 +206,6 @@ def _shift_xor(x: Tensor, bits: int) -> Tensor:
     return x.bitwise_xor_((x >> bits).bitwise_and_((1 << 32 - bits) - 1))
 
 
-def _signed(word: int) -> int:
+def signed(word: int) -> int:
     """The int32 with the bits of an unsigned word."""
     return (word & 0xFFFFFFFF ^ 0x80000000) - 0x80000000

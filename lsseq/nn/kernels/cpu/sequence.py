@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.kernels.layer import Kernel, Layer, States
+from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.parts.products import affine
 
 Arrays = dict[str, Tensor]
