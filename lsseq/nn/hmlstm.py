@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from lsseq.nn.cells.hmlstm import HMState, HMWeights
 from lsseq.nn.checks import check_member, check_rate
-from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput, Tensors, reference
+from lsseq.nn.kernels.dispatch import Choice, Request, choose, describe, hm_kernel
+from lsseq.nn.kernels.followed import followed
+from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput, Tensors
 from lsseq.nn.parts.boundary import DetectorKind
 from lsseq.nn.random import draw_key
 
@@ -42,6 +44,9 @@ class HMLSTM(nn.Module):
         flush: whether a layer forgets its cell after a boundary of its own.
         copy_top: whether the top layer's h is copied where its cell is; else it is made anew from the cell.
         nested: whether a layer finds boundaries only where the layer below has one.
+        backend: `fused` for this project's kernels, in which a layer works only when something changes; `reference` for
+            a loop over steps and layers, which defines the result; `auto` for the first where it can serve the options
+            (it has no layer norm, soft boundaries or `copy_top=False`). `explain()` says which and why.
         device, dtype: of the parameters.
 
     The rows of all weights are i, f, g, o as in `torch.nn.LSTM` (4H), and the boundary's, which the top layer has not:
@@ -68,6 +73,7 @@ class HMLSTM(nn.Module):
         flush: bool = True,
         copy_top: bool = True,
         nested: bool = False,
+        backend: Literal["auto", "fused", "reference"] = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -84,6 +90,8 @@ class HMLSTM(nn.Module):
         check_member("detector", detector, ("step", "sample", "soft"))
         check_member("gradient", gradient, ("product",) if detector == "soft" else ("product", "select"))
         check_member("on_copy", on_copy, ("compute", "hold"))
+        check_member("backend", backend, ("auto", "fused", "reference"))
+        self.backend = backend
         self.input_size, self.hidden_size, self.num_layers = input_size, tuple(sizes), num_layers
         self.norm, self.zoneout_cell, self.zoneout_hidden = norm, zoneout_cell, zoneout_hidden
         self.detector, self.slope, self.gradient, self.on_copy = detector, slope, gradient, on_copy
@@ -141,7 +149,33 @@ class HMLSTM(nn.Module):
         self._check(x, boundaries)
         hierarchy = self._hierarchy(boundaries, straight_through)
         states = self._initial(x) if state is None else self._given(state, x.shape[1])
-        return reference(x, states, hierarchy)
+        return hm_kernel(self._choose(x).backend, x.device.type)(x, states, hierarchy)
+
+    def explain(self) -> str:
+        """Which back end computes this layer and why, in one line."""
+        choice = self._choose()
+        what = describe(choice.backend, next(self.parameters()).device.type)
+        return f"HMLSTM: {choice.backend} ({what}): {choice.reason}"
+
+    def _choose(self, x: Tensor | None = None) -> Choice:
+        like = next(self.parameters()) if x is None else x
+        beyond = {
+            "num_layers=1": self.num_layers == 1,
+            f"norm='{self.norm}'": self.norm is not None,
+            "detector='soft'": self.detector == "soft",
+            "copy_top=False": not self.copy_top,
+        }
+        request = Request(
+            "HMLSTM",
+            self.backend,
+            beyond_vendor=("an HM-LSTM",),
+            vendor_only=(),
+            beyond_fused=tuple(option for option, chosen in beyond.items() if chosen),
+            device=like.device.type,
+            dtype=like.dtype,
+            traced=followed(like.device.type),
+        )
+        return choose(request)
 
     def _hierarchy(self, boundaries: Tensor | None, straight_through: bool) -> Hierarchy:
         draws_masks = max(self.zoneout_cell, self.zoneout_hidden) > 0.0
@@ -212,6 +246,7 @@ class HMLSTM(nn.Module):
             "flush": True,
             "copy_top": True,
             "nested": False,
+            "backend": "auto",
         }
         shown = [
             f"{name}={getattr(self, name)}" for name, default in defaults.items() if getattr(self, name) != default

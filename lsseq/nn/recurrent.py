@@ -14,19 +14,12 @@ from torch.utils.checkpoint import checkpoint
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
 from lsseq.nn.kernels.dispatch import BACKENDS, FEW, Choice, Request, choose, describe, kernel
+from lsseq.nn.kernels.followed import followed
 from lsseq.nn.kernels.layer import Gains, Layer, States, Weights
 from lsseq.nn.parts.dropout import drop_weights
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
 
 Backend = Literal["auto", "cudnn", "fused", "reference"]
-
-
-def _under_autocast(device: str) -> bool:
-    if device not in ("cpu", "cuda"):
-        return False
-    if not hasattr(torch, "get_autocast_dtype"):  # before PyTorch 2.4 there was a function a device
-        return torch.is_autocast_cpu_enabled() if device == "cpu" else torch.is_autocast_enabled()
-    return torch.is_autocast_enabled(device)
 
 
 _RunLayer = Callable[[Tensor, States, list[Tensor]], tuple[Tensor, States]]
@@ -150,7 +143,7 @@ class Recurrent(nn.RNNBase):
             tuple(self._vendor_only(packed)),
             device=like.device.type,
             dtype=like.dtype,
-            traced=_under_autocast(like.device.type) or torch.compiler.is_compiling(),
+            traced=followed(like.device.type),
             gradient=learns and torch.is_grad_enabled(),
             few=x is not None and x.numel() < FEW * self.input_size,
         )

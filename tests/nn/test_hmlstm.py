@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import lsseq.nn as lnn
 from lsseq.nn.cells.hmlstm import HMLSTMCell
+from lsseq.nn.kernels.hierarchy import make_cell
 from lsseq.nn.random import Draws, Kind
 
 F64 = torch.float64
@@ -270,7 +271,8 @@ def loss_of(layer: lnn.HMLSTM, x: Tensor, state: Any, given: Tensor | None) -> T
 
 def surrogate(layer: lnn.HMLSTM, x: Tensor, state: Any, hard: Tensor, soft: Tensor) -> float:
     """The loss with z = hard + (z̃ - soft): forced values that follow the probabilities of the current parameters."""
-    cells = layer._cells(x, None, True)
+    hierarchy = layer._hierarchy(None, True)
+    cells = [make_cell(hierarchy, k, x) for k in range(3)]
     states = layer._given(state, x.shape[1])
     outputs: list[list[Tensor]] = [[], [], []]
     for t in range(len(x)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
@@ -11,7 +11,9 @@ import torch
 from lsseq.nn.cells.gru import GRUCell
 from lsseq.nn.cells.lstm import LSTMCell
 from lsseq.nn.cells.rnn import RNNCell
-from lsseq.nn.kernels import cpu, cuda
+from lsseq.nn.kernels import cpu, cuda, hierarchy
+from lsseq.nn.kernels.cpu import hm
+from lsseq.nn.kernels.hierarchy import HMKernel
 from lsseq.nn.kernels.layer import Kernel
 from lsseq.nn.kernels.reference import loop
 
@@ -44,6 +46,8 @@ FUSED: dict[str, Fused] = {"cpu": cpu, "cuda": cuda}
 
 _REFERENCE: dict[str, Kernel] = {"LSTM": loop(LSTMCell), "GRU": loop(GRUCell), "RNN": loop(RNNCell)}
 
+_HM_FUSED: dict[str, HMKernel] = {"cpu": hm.kernel}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -56,6 +60,8 @@ class Request:
     """Options that PyTorch's kernels cannot serve, as a user writes them."""
     vendor_only: tuple[str, ...]
     """What nothing but PyTorch's kernels can serve."""
+    beyond_fused: tuple[str, ...] = field(default=(), kw_only=True)
+    """What the fused kernels cannot serve of their recurrence."""
     device: str
     """Type of the device."""
     dtype: torch.dtype
@@ -114,6 +120,11 @@ def kernel(recurrence: str, backend: str, device: str) -> Kernel:
     return FUSED[device].kernel(recurrence) if backend == "fused" else _REFERENCE[recurrence]
 
 
+def hm_kernel(backend: str, device: str) -> HMKernel:
+    """The kernel of the HM-LSTM."""
+    return _HM_FUSED[device] if backend == "fused" else hierarchy.reference
+
+
 def describe(backend: str, device: str) -> str:
     """What a back end is, in words."""
     return FUSED[device].description() if backend == "fused" else _DESCRIPTIONS[backend]
@@ -132,4 +143,8 @@ def _obstacle(request: Request) -> str | None:
         return f"there are no fused kernels for {request.device}"
     if request.traced:
         return "the fused kernels serve neither autocast nor tracing"
+    if request.recurrence == "HMLSTM" and request.device not in _HM_FUSED:
+        return f"there is no fused HM-LSTM for {request.device}"
+    if request.beyond_fused:
+        return f"the fused kernels cannot serve {', '.join(request.beyond_fused)}"
     return FUSED[request.device].obstacle(request.dtype)

@@ -71,7 +71,7 @@ HMKernel = Callable[[Tensor, Sequence[HMState], Hierarchy], HMOutput]
 
 def reference(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutput:
     """The kernel that defines what every other one computes."""
-    cells = [_cell(hierarchy, k, x) for k in range(len(hierarchy.weights))]
+    cells = [make_cell(hierarchy, k, x) for k in range(len(hierarchy.weights))]
     T, B, L = x.shape[0], x.shape[1], len(cells)
     first, always = cells[0].from_below(x).unbind(0), x.new_ones(B, 1)
     passed: list[list[HMState]] = []
@@ -103,7 +103,8 @@ def reference(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMO
     )
 
 
-def _cell(hierarchy: Hierarchy, k: int, x: Tensor) -> HMLSTMCell:
+def make_cell(hierarchy: Hierarchy, k: int, x: Tensor) -> HMLSTMCell:
+    """The step of layer k for an input of the whole (T, B, I)."""
     weights, top = hierarchy.weights[k], k == len(hierarchy.weights) - 1
     H = weights.hidden.shape[1]
     draws, numbers = hierarchy.draws(k), None if top else hierarchy.numbers(k, x)

@@ -14,11 +14,11 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lsseq.nn.cells.hmlstm import HMState
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput
+from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.random import Kind
 
 _KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN)
@@ -86,7 +86,8 @@ Arrays = dict[str, Tensor]
 
 
 def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutput:
-    """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`) for what `obstacle` has no objection to."""
+    """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`) for what
+    `lsseq.nn.kernels.dispatch` hands to it."""
     weights, L = hierarchy.weights, len(hierarchy.weights)
     given: list[Tensor | None] = [F.linear(x, weights[0].below)]
     for k, (layer, state) in enumerate(zip(weights, states, strict=True)):
@@ -98,19 +99,6 @@ def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutp
     outputs, (boundaries, probabilities) = results[:L], results[L : L + 2]
     h, c, z = results[L + 2 : 2 * L + 2], results[2 * L + 2 : 3 * L + 2], results[3 * L + 2 :]
     return HMOutput(outputs, boundaries, probabilities, (h, c, (*z, states[-1].z)))
-
-
-def obstacle(hierarchy: Hierarchy) -> str | None:
-    """Why the kernel cannot compute these layers, or None."""
-    if len(hierarchy.weights) == 1:
-        return "the CPU kernel of the HM-LSTM has two layers or more"
-    if hierarchy.weights[0].cell_gain is not None:
-        return "the CPU kernel of the HM-LSTM has no layer norm"
-    if hierarchy.detector == "soft" and hierarchy.forced is None:
-        return "the CPU kernel of the HM-LSTM has no soft boundaries"
-    if not hierarchy.copies_top:
-        return "the CPU kernel of the HM-LSTM copies the top layer's h"
-    return None
 
 
 def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays:

@@ -1,0 +1,183 @@
+"""The fused HM-LSTM against the reference: results and every gradient, over boundary patterns, options and sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import lsseq.nn as lnn
+from lsseq.nn.kernels.cpu import native
+
+pytestmark = pytest.mark.skipif(isinstance(native.library(), str), reason=f"no fused kernels: {native.library()}")
+
+F64 = torch.float64
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"gradient": "select"},
+    {"on_copy": "hold"},
+    {"nested": True},
+    {"flush": False},
+    {"top_down": False},
+    {"flush": False, "top_down": False, "gradient": "select"},
+    {"zoneout_cell": 0.3, "zoneout_hidden": 0.2},
+    {"detector": "sample", "slope": 0.3},
+    {"slope": 3.0},
+]
+SIZES = [(5, [8, 8], 3, 6), (9, [17, 33, 20], 5, 12), (5, [6, 7, 8, 9], 4, 7), (1, [1, 1, 1], 1, 3), (70, [5, 4], 2, 2)]
+
+
+def run(
+    options: dict[str, Any],
+    batch: int,
+    hidden: list[int],
+    size: int,
+    steps: int,
+    *,
+    rate: float | None,
+    seed: int,
+    through: bool = True,
+    training: bool = True,
+    dtype: torch.dtype = F64,
+) -> dict[str, Tensor]:
+    """All results and gradients of a layer, the same layer and data for the same arguments but `backend`."""
+    torch.manual_seed(seed)
+    layer = lnn.HMLSTM(size, hidden, len(hidden), dtype=dtype, **options).train(training)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter) / max(1, parameter[0].numel()) ** 0.5)
+    x = torch.randn(steps, batch, size, dtype=dtype, requires_grad=True)
+    h, c = (tuple((0.5 * torch.randn(batch, H, dtype=dtype)).requires_grad_() for H in hidden) for _ in range(2))
+    z = tuple(torch.randint(2, (batch, 1)).to(dtype).requires_grad_() for _ in hidden[:-1])
+    forced = None if rate is None else (torch.rand(steps, batch, len(hidden) - 1) < rate).to(dtype)
+    result = layer(x, (h, c, (*z, torch.zeros(batch, 1, dtype=dtype))), forced, straight_through=through)
+    named = {f"output {k}": output for k, output in enumerate(result.outputs)}
+    named |= {"boundaries": result.boundaries, "probabilities": result.probabilities}
+    named |= {
+        f"last {n}{k}": part for n, parts in zip("hcz", result.state, strict=True) for k, part in enumerate(parts)
+    }
+    loss = sum((part * torch.randn(part.shape, dtype=dtype)).sum() for part in named.values())
+    leaves = {"x": x, **{f"{n}{k}": t for n, ts in (("h", h), ("c", c), ("z", z)) for k, t in enumerate(ts)}}
+    leaves |= dict(layer.named_parameters())
+    grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    return named | {
+        f"gradient of {name}": torch.zeros_like(leaf) if grad is None else grad
+        for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
+    }
+
+
+def assert_parity(options: dict[str, Any], *arguments: Any, tolerance: float = 1e-10, **others: Any) -> None:
+    want = run({**options, "backend": "reference"}, *arguments, **others)
+    got = run({**options, "backend": "fused"}, *arguments, **others)
+    for name, right in want.items():
+        scale = float(right.detach().abs().max()) + 1e-9
+        assert float((got[name] - right).detach().abs().max()) <= tolerance * scale, name
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("rate", [None, 0.4])
+def test_parity(options: dict[str, Any], rate: float | None) -> None:
+    for seed, sizes in enumerate(SIZES):
+        assert_parity(options, *sizes, rate=rate, seed=seed)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("gradient", ["product", "select"])
+@pytest.mark.parametrize("through", [True, False])
+def test_forced_patterns(rate: float, gradient: str, through: bool) -> None:
+    assert_parity({"gradient": gradient}, 6, [9, 8, 7], 4, 20, rate=rate, seed=1, through=through)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.integers(1, 9),
+    hidden=st.lists(st.integers(1, 19), min_size=2, max_size=4),
+    size=st.integers(1, 5),
+    steps=st.integers(1, 9),
+    rate=st.one_of(st.none(), st.floats(0, 1)),
+    options=st.sampled_from(OPTIONS),
+    training=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_parity_everywhere(
+    batch: int,
+    hidden: list[int],
+    size: int,
+    steps: int,
+    rate: float | None,
+    options: dict[str, Any],
+    training: bool,
+    seed: int,
+) -> None:
+    assert_parity(options, batch, hidden, size, steps, rate=rate, training=training, seed=seed)
+
+
+def test_parity_in_float32() -> None:
+    for gradient in ("product", "select"):
+        assert_parity(
+            {"gradient": gradient}, 8, [32, 48, 16], 8, 30, rate=0.3, seed=3, dtype=torch.float32, tolerance=1e-5
+        )
+
+
+def test_threads_change_no_bit() -> None:
+    arguments: Any = ({"zoneout_cell": 0.2, "backend": "fused"}, 64, [128, 130, 64], 8, 6)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(run(*arguments, rate=0.3, seed=1))
+    finally:
+        torch.set_num_threads(before)
+    for name in found[0]:
+        if name.startswith(("output", "boundaries", "probabilities", "last")):
+            assert torch.equal(found[0][name], found[1][name]), name
+        else:  # weight gradients are PyTorch's products
+            torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-12, atol=1e-12)
+
+
+def test_without_gradients_and_windows() -> None:
+    torch.manual_seed(0)
+    layer = lnn.HMLSTM(4, [16, 8, 8], 3, dtype=F64, backend="fused")
+    x = torch.randn(11, 5, 4, dtype=F64)
+    whole = layer(x)
+    with torch.no_grad():
+        first = layer(x[:6])
+        second = layer(x[6:], first.state)
+    for k in range(3):
+        # The products with the input are PyTorch's, and other numbers of rows give other last bits.
+        both = torch.cat([first.outputs[k], second.outputs[k]])
+        torch.testing.assert_close(both, whole.outputs[k], rtol=1e-12, atol=1e-14)
+    assert torch.equal(torch.cat([first.boundaries, second.boundaries]), whole.boundaries)
+    assert not second.outputs[0].requires_grad
+
+
+def test_a_second_backward_gives_the_same_and_a_second_derivative_is_refused() -> None:
+    layer = lnn.HMLSTM(3, 5, 2, dtype=F64, backend="fused")
+    x = torch.randn(6, 2, 3, dtype=F64, requires_grad=True)
+    result = layer(x)
+    loss = result.outputs[1].square().sum() + result.state[0][0].sum()
+    first = torch.autograd.grad(loss, [x, *layer.parameters()], retain_graph=True)
+    second = torch.autograd.grad(loss, [x, *layer.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    (grad,) = torch.autograd.grad(layer(x).outputs[1].sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        grad.sum().backward()
+
+
+def test_choice() -> None:
+    assert lnn.HMLSTM(3, 4).explain().startswith("HMLSTM: fused (this project's kernels in C")
+    for options, name in [
+        ({"norm": "layer"}, "norm='layer'"),
+        ({"detector": "soft"}, "detector='soft'"),
+        ({"copy_top": False}, "copy_top=False"),
+    ]:
+        reason = f"and the fused kernels cannot serve {name}"
+        assert lnn.HMLSTM(3, 4, **options).explain().endswith(reason)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="backend='fused'"):
+            lnn.HMLSTM(3, 4, backend="fused", **options)(torch.zeros(2, 1, 3))  # type: ignore[arg-type]
+    assert lnn.HMLSTM(3, 4, 1).explain().endswith("cannot serve num_layers=1")
