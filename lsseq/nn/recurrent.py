@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
@@ -24,6 +25,17 @@ def _under_autocast(device: str) -> bool:
     if not hasattr(torch, "get_autocast_dtype"):  # before PyTorch 2.4 there was a function a device
         return torch.is_autocast_cpu_enabled() if device == "cpu" else torch.is_autocast_enabled()
     return torch.is_autocast_enabled(device)
+
+
+def _watched() -> bool:
+    """Whether a compiler, a tracer, `torch.func`, forward-mode differentiation or a dispatch mode follows the call."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or forward_ad._current_level >= 0
+    )
 
 
 class Recurrent(nn.RNNBase):
@@ -140,7 +152,7 @@ class Recurrent(nn.RNNBase):
             tuple(self._vendor_only(packed)),
             device=like.device.type,
             dtype=like.dtype,
-            traced=_under_autocast(like.device.type) or torch.compiler.is_compiling(),
+            traced=_under_autocast(like.device.type) or _watched(),
             gradient=learns and torch.is_grad_enabled(),
             few=x is not None and x.numel() < FEW * self.input_size,
         )
@@ -238,7 +250,8 @@ class Recurrent(nn.RNNBase):
                 )
                 own = tuple(state.unsqueeze(0) for state in ends)
             last.append(own)
-        return x, last[0] if len(last) == 1 else tuple(torch.cat(parts) for parts in zip(*last, strict=True))
+        # A copy even of one layer's, because a view refuses `detach_()`.
+        return x, tuple(torch.cat(parts) for parts in zip(*last, strict=True))
 
     def _layer(self, k: int, weights: list[Tensor], key: int | None) -> Layer:
         weight_ih, weight_hh, *biases = weights
