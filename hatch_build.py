@@ -65,7 +65,7 @@ def compile_kernels(source: Path, library: Path) -> None:
     """
     compiler = shlex.split(os.environ.get("CC") or "cc")
     sets = X86 if platform.machine().lower() in ("x86_64", "amd64") else PLAIN
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         jobs: list[tuple[Path, str, list[str]]] = [
             (Path(folder, f"{number}-{name}.o"), "kernels.c", [*flags, *type_flags, f"-DSUFFIX=_{number}_{name}"])
             for number, type_flags in TYPES.items()
@@ -79,7 +79,7 @@ def compile_kernels(source: Path, library: Path) -> None:
         objects = [str(target) for target, _, _ in jobs]
         made = Path(folder, library.name)
         _run([*compiler, "-shared", *undefined, *objects, "-o", str(made)])
-        library.write_bytes(made.read_bytes())
+        made.replace(library)  # whole or not at all; a process that has loaded the old one keeps it
 
 
 def _run(command: list[str]) -> None:
