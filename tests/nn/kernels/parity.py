@@ -50,13 +50,13 @@ SINGLE: list[tuple[str, Arguments]] = [
 
 
 def make(cell: str, inputs: int, units: int, dtype: torch.dtype = torch.float64, **arguments: object) -> Recurrent:
-    """A layer whose gains differ from 1 and whose biases from 0."""
+    """A layer whose gains differ from 1 and whose biases from 0; small gains, so that rounding errors do not grow."""
     torch.manual_seed(0)
     layer: Recurrent = getattr(lnn, cell)(inputs, units, dtype=dtype, **arguments)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name.startswith("norm"):
-                parameter.uniform_(-0.3, 0.3).add_(0.0 if "bias" in name else 0.8)
+                parameter.uniform_(-0.3, 0.3).add_(0.0 if "bias" in name else 0.5)
     return layer
 
 

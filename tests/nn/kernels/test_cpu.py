@@ -80,7 +80,7 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 
 @each_type
-@pytest.mark.parametrize("size", [(1, 1, 3, 3), (9, 11, 3, 37), (3, 7, 2, 130)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1, 3, 7), (9, 11, 3, 37), (3, 7, 2, 130)], ids=str)
 @every_cell
 def test_every_instruction_set(
     cell: str, options: Arguments, size: tuple[int, ...], dtype: torch.dtype, instruction_set: str
