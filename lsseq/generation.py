@@ -50,13 +50,13 @@ def generate_tokens(
     if top_k is not None and top_k < 1:
         raise RequestError(f"top_k must be 1 or more (got {top_k})")
     generator = torch.Generator().manual_seed(seed)
-    device = model.output.bias.device
+    device = next(model.parameters()).device
     read = torch.tensor([START if start is None else start, *prompt], device=device).unsqueeze(1)
     state: State = None
     for _ in range(length):
         with torch.inference_mode():
             features, state, _ = model.features(read, state)
-            token = _draw(model.project(features[-1, 0]).double().cpu(), temperature, top_k, generator)
+            token = _draw(model.output.logits(features[-1, 0]).double().cpu(), temperature, top_k, generator)
             read = token.to(device).view(1, 1)
         yield int(token)
 

@@ -21,6 +21,7 @@ LAYERS = [
     "recipe",
     "data",
     "nn",
+    "measure",
     "model",
     "runs",
     "evaluation",

@@ -38,7 +38,8 @@ def make_run(folder: Path, recipe: Recipe, *, seed: int = 0, scale: float = 1.0)
     torch.manual_seed(seed)
     model = build_model(recipe.model, len(data.vocabulary))
     with torch.no_grad():
-        model.output_weight.mul_(scale)
+        for weight in model.output.parameters():
+            weight.mul_(scale)
     with RunFolder.claim(folder, resume=False) as run:
         run.write_recipe(dump_recipe(recipe))
         data.vocabulary.save(run.path)

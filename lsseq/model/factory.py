@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 
 import lsseq.nn as lnn
-from lsseq.model.initialisation import initialise_ends
+from lsseq.model.embedding import TokenInput
 from lsseq.model.language_model import LanguageModel
-from lsseq.model.parts import TokenInput, TokenOutput
+from lsseq.model.output import AdaptiveSoftmax, FullSoftmax, OutputLayer
 from lsseq.model.recurrence import LearnedState, Recurrence
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
@@ -29,8 +29,12 @@ def build_model(model: schema.Model, vocabulary_size: int) -> LanguageModel:
         raise KeyFault("model.dropout.embedding", "one-hot input has no embedding to drop words from")
     embedding = TokenInput(vocabulary_size, size, model.dropout.embedding)
     recurrence = build_recurrence(model, embedding.output_size)
-    output = TokenOutput(None if model.tied else recurrence.output_size, vocabulary_size)
-    initialise_ends(embedding, output, recurrence.output_size, model.initialisation.range)
+    output = _output(model, recurrence.output_size, embedding)
+    if not model.tied:
+        embedding.initialise(model.initialisation.range)
+    # A weight that is both starts as the output layer's: with the embedding's deviation of 1, logits of deviation √H
+    # would begin far above the uniform distribution.
+    output.initialise(model.initialisation.range)
     return LanguageModel(
         embedding,
         recurrence,
@@ -48,6 +52,15 @@ def build_recurrence(model: schema.Model, input_size: int) -> Recurrence:
     module = importlib.import_module(f"lsseq.model.recurrences.{model.recurrence.replace('-', '_')}")
     build: Callable[[schema.Model, int], Recurrence] = module.build
     return build(model, input_size)
+
+
+def _output(model: schema.Model, size: int, embedding: TokenInput) -> OutputLayer:
+    if model.adaptive_softmax is None:
+        return FullSoftmax(embedding.vocabulary_size, size, embedding if model.tied else None)
+    try:
+        return AdaptiveSoftmax(embedding.vocabulary_size, size, model.adaptive_softmax)
+    except ValueError as error:
+        raise KeyFault("model.adaptive_softmax", str(error)) from error
 
 
 def _learned_state(model: schema.Model, recurrence: Recurrence, input_size: int) -> LearnedState:

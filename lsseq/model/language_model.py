@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lsseq.model.base import Extras, Output, Score, SequenceModel
-from lsseq.model.loss import IGNORED, at_least_float32, each_nll, total_nll
-from lsseq.model.parts import TokenInput, TokenOutput
+from lsseq.model.embedding import TokenInput
+from lsseq.model.loss import IGNORED, at_least_float32
+from lsseq.model.output import OutputLayer
 from lsseq.model.recurrence import LearnedState, Recurrence
 from lsseq.nn.state import State
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class LanguageModel(SequenceModel):
-    """p(x_{t+1} | x_1 … x_t) = softmax(W h_t + b), where h is the output of a recurrence over the embedded tokens.
+    """p(x_{t+1} | x_1 … x_t) is what the output layer makes of h_t, which a recurrence makes of the embedded tokens.
 
     Args:
         embedding: tokens to vectors.
         recurrence: what carries the state.
-        output: the output layer; without a weight of its own it uses the embedding's.
+        output: features to probabilities.
         input_dropout: applied to the embedded tokens, (T, B, E).
         output_dropout: applied to the recurrence's output, (T, B, H).
         initial_state: a learned initial state; zeros where absent.
@@ -38,7 +38,7 @@ class LanguageModel(SequenceModel):
         self,
         embedding: TokenInput,
         recurrence: Recurrence,
-        output: TokenOutput,
+        output: OutputLayer,
         *,
         input_dropout: nn.Module,
         output_dropout: nn.Module,
@@ -61,41 +61,28 @@ class LanguageModel(SequenceModel):
         """V."""
         return self.embedding.vocabulary_size
 
-    @property
-    def output_weight(self) -> Tensor:
-        """(V, H): the output layer's weight, its own or the embedding's."""
-        weight = self.embedding.weight if self.output.weight is None else self.output.weight
-        assert weight is not None
-        return weight
-
     def features(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State, Extras]:
         """What the output layer reads, before dropout: (T, B) tokens to (T, B, H), the state after them, and extras."""
-        vectors = self.input_dropout(self.embedding(inputs, self.output.bias.dtype))
+        vectors = self.input_dropout(self.embedding(inputs, next(self.parameters()).dtype))
         if state is None and self.initial_state is not None:
             state = self.initial_state(self.recurrence.zero_state(vectors))
         features, state, extras = self.recurrence(vectors, state)
         return features, state, extras
 
-    def project(self, features: Tensor) -> Tensor:
-        """Logits: (…, H) to (…, V)."""
-        return F.linear(features, self.output_weight, self.output.bias)
-
     def logits(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """(T, B) tokens to the logits of what follows each, (T, B, V), and the state after them."""
         features, state, _ = self.features(inputs, state)
-        return self.project(self.output_dropout(features)), state
+        return self.output.logits(self.output_dropout(features)), state
 
     def nll(self, features: Tensor, batch: Batch) -> Tensor:
         """(T, B): the negative log-likelihood of each target in nats, 0 where it is masked; for evaluation."""
-        nll = each_nll(features.flatten(0, 1), self.output_weight, self.output.bias, _counted(batch))
-        return nll.view(batch.targets.shape)
+        return self.output.each_nll(features.flatten(0, 1), _counted(batch)).view(batch.targets.shape)
 
     def forward(self, batch: Batch, state: State = None) -> Output:
         """The loss of a window: mean nll over the targets that count, and the regularisers."""
         features, state, extras = self.features(batch.inputs, state)
         dropped = self.output_dropout(features)
-        total = total_nll(dropped.flatten(0, 1), self.output_weight, self.output.bias, _counted(batch))
-        nll = total / batch.tokens
+        nll = self.output.total_nll(dropped.flatten(0, 1), _counted(batch)) / batch.tokens
         loss = nll
         if self.activation > 0:
             loss = loss + self.activation * _mean(at_least_float32(dropped).square(), batch.mask)

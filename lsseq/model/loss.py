@@ -1,8 +1,8 @@
 """Cross-entropy over a large vocabulary without all its logits at once.
 
-The logits of a window are N = T·B rows of V floats: 750 MB for 5,600 tokens and 33,000 words. Above `LOGITS_AT_ONCE`
-they are computed chunk by chunk. In training the gradient of a chunk is taken while its logits are there, so nothing
-is computed twice.
+The logits of a window are N = T·B rows of V floats: 750 MB for 5,600 tokens and 33,000 words. Above `FEW_LOGITS` they
+are computed chunk by chunk. In training the gradient of a chunk is taken while its logits are there, so nothing is
+computed twice.
 
 Shape letters: N tokens (T·B), H features, V vocabulary.
 """
@@ -17,14 +17,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-LOGITS_AT_ONCE = 2**24
-"""Logits held at a time: 64 MiB in float32, and twice that at the peak, with their softmax."""
+FEW_LOGITS = 2**22
+"""So many are computed at once: 16 MiB in float32, and several times that in PyTorch's backward pass."""
+ROWS = 512
+"""Rows of a chunk. Each chunk reads the whole weight, and adds to the whole gradient of it: with 256 rows that takes
+some per cent more time, with 64 a quarter more, whatever V."""
 IGNORED = -100
 """The target that does not count."""
 
 
 def total_nll(
-    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, at_once: int = LOGITS_AT_ONCE
+    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int | None = None
 ) -> Tensor:
     """Sum of the negative log-likelihoods of the targets in nats, a scalar; differentiable once.
 
@@ -33,33 +36,28 @@ def total_nll(
         weight: (V, H) of the output layer.
         bias: (V,) of the output layer, or None.
         targets: (N,) int64; `IGNORED` does not count.
-        at_once: logits that may be held at a time.
+        rows: tokens whose logits are held at a time; by default `ROWS`, or more where their logits are few.
     """
-    if features.shape[0] * weight.shape[0] <= at_once:
+    rows = rows or _rows(weight)
+    if features.shape[0] <= rows and features.shape[0] * weight.shape[0] <= FEW_LOGITS:
         return F.cross_entropy(_logits(features, weight, bias), targets, ignore_index=IGNORED, reduction="sum")
-    total: Tensor = _TotalNll.apply(  # type: ignore[no-untyped-call]
-        features, weight, bias, targets, _rows(weight, at_once)
-    )
+    total: Tensor = _TotalNll.apply(features, weight, bias, targets, rows)  # type: ignore[no-untyped-call]
     return total
 
 
-def each_nll(
-    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, at_once: int = LOGITS_AT_ONCE
-) -> Tensor:
+def each_nll(features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int | None = None) -> Tensor:
     """(N,): the negative log-likelihood of each target in nats, 0 where it is `IGNORED`; arguments as in `total_nll`.
 
     For evaluation: under autograd all logits would be kept.
     """
     return torch.cat(
         [
-            F.cross_entropy(_logits(x, weight, bias), y, ignore_index=IGNORED, reduction="none")
-            for x, y in _chunks(features, targets, _rows(weight, at_once))
+            F.cross_entropy(
+                _logits(features[part], weight, bias), targets[part], ignore_index=IGNORED, reduction="none"
+            )
+            for part in _parts(len(features), rows or _rows(weight))
         ]
     )
-
-
-def _logits(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return at_least_float32(F.linear(features, weight, bias))
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -67,13 +65,27 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def _rows(weight: Tensor, at_once: int) -> int:
-    return max(1, at_once // weight.shape[0])
+def _logits(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return at_least_float32(F.linear(features, weight, bias))
 
 
-def _chunks(features: Tensor, targets: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    for begin in range(0, len(features), rows):
-        yield features[begin : begin + rows], targets[begin : begin + rows]
+def _rows(weight: Tensor) -> int:
+    return max(ROWS, FEW_LOGITS // weight.shape[0])
+
+
+def _parts(count: int, rows: int) -> Iterator[slice]:
+    """`count` rows in parts of at most so many, all of about the same size."""
+    number = max(1, -(-count // rows))
+    size = max(1, -(-count // number))
+    return (slice(begin, begin + size) for begin in range(0, max(1, count), size))
+
+
+def _product_type(features: Tensor) -> torch.dtype:
+    """That of the features, or what autocast makes of it."""
+    device = features.device.type
+    if features.dtype != torch.float64 and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return features.dtype
 
 
 class _TotalNll(torch.autograd.Function):
@@ -91,25 +103,30 @@ class _TotalNll(torch.autograd.Function):
         d_weight = torch.zeros_like(weight) if needs_weight else None
         d_bias = torch.zeros_like(bias) if needs_bias and bias is not None else None
         total = features.new_zeros((), dtype=torch.promote_types(features.dtype, torch.float32))
-        begin = 0
-        for x, y in _chunks(features, targets, rows):
-            logits = F.linear(x, weight, bias)
-            product_type = logits.dtype  # that of the features, or 16 bits under autocast
-            log_p = F.log_softmax(at_least_float32(logits), dim=-1)
-            total += F.nll_loss(log_p, y, ignore_index=IGNORED, reduction="sum")
-            if not any(ctx.needs_input_grad[:3]):
+        product_type = _product_type(features)
+        w, b = weight.to(product_type), None if bias is None else bias.to(product_type)
+        for part in _parts(len(features), rows):
+            x, y = features[part].to(product_type), targets[part].unsqueeze(1)
+            counted, known = y != IGNORED, y.clamp(min=0)
+            # One buffer holds in turn the logits less the largest, their exponentials, and the gradient p - e.
+            z = _logits(x, w, b)
+            z -= z.amax(1, keepdim=True)
+            z_target = z.gather(1, known)
+            mass = z.exp_().sum(1, keepdim=True)
+            total += ((mass.log() - z_target) * counted).sum()
+            if not any(ctx.needs_input_grad):
                 continue
-            counted = (y != IGNORED).unsqueeze(1)
-            d_logits = log_p.exp_().mul_(counted)
-            d_logits.scatter_add_(1, y.clamp(min=0).unsqueeze(1), -counted.to(d_logits.dtype))
+            z *= counted / mass
+            z.scatter_add_(1, known, -counted.to(z.dtype))
             if d_bias is not None:
-                d_bias += d_logits.sum(0)
-            d_logits = d_logits.to(product_type)
+                d_bias += z.sum(0)
+            d_z = z.to(product_type)
             if d_features is not None:
-                d_features[begin : begin + len(x)] = d_logits @ weight.to(product_type)
-            if d_weight is not None:
-                d_weight += d_logits.t() @ x.to(product_type)
-            begin += len(x)
+                d_features[part] = d_z @ w
+            if d_weight is not None and d_weight.dtype == product_type:
+                d_weight.addmm_(d_z.t(), x)
+            elif d_weight is not None:
+                d_weight += d_z.t() @ x
         ctx.save_for_backward(d_features, d_weight, d_bias)
         return total
 

@@ -29,6 +29,7 @@ def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
         "zoneout_hidden": model.zoneout.hidden,
         "weight_dropout": model.dropout.weight,
         "norm": model.norm,
+        "recompute": model.recompute,
         "backend": model.backend,
     }
 

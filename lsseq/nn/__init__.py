@@ -15,7 +15,21 @@ from lsseq.nn import init, random, state
 from lsseq.nn.dropout import Dropout, EmbeddingDropout
 from lsseq.nn.explain import explain
 from lsseq.nn.gru import GRU
+from lsseq.nn.hmlstm import HMLSTM
+from lsseq.nn.kernels.hierarchy import HMOutput
 from lsseq.nn.lstm import LSTM
 from lsseq.nn.rnn import RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Dropout", "EmbeddingDropout", "explain", "init", "random", "state"]
+__all__ = [
+    "GRU",
+    "HMLSTM",
+    "LSTM",
+    "RNN",
+    "Dropout",
+    "EmbeddingDropout",
+    "HMOutput",
+    "explain",
+    "init",
+    "random",
+    "state",
+]

@@ -34,7 +34,7 @@ class GRU(Recurrent, nn.GRU):
         norm: `layer` normalises both products, the 2H rows of r and z and the H rows of n each by themselves (the
             code of Ba et al. 2016). It adds the gains `norm_ih_l{k}` and `norm_hh_l{k}` (3H); b_ih and b_hh are the
             norms' biases.
-        dropout, dropout_mask, weight_dropout, backend: as for `lsseq.nn.LSTM`.
+        dropout, dropout_mask, weight_dropout, recompute, backend: as for `lsseq.nn.LSTM`.
 
     Input, state and results are those of `torch.nn.GRU`: `output, h = gru(x, h0)`, output (T, B, H) and state
     (layers, B, H). Bidirectional layers and PackedSequence are served by PyTorch's own kernels only, therefore not
@@ -66,6 +66,7 @@ class GRU(Recurrent, nn.GRU):
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
         norm: Literal["layer"] | None = None,
+        recompute: bool = False,
         backend: Backend = "auto",
     ) -> None:
         super().__init__(
@@ -87,6 +88,7 @@ class GRU(Recurrent, nn.GRU):
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
             norm=norm,
+            recompute=recompute,
             backend=backend,
         )
 

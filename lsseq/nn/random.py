@@ -3,7 +3,7 @@
 A mask says for each unit whether an event of some rate happens (a unit keeps its old value, a weight is dropped).
 Whether it happens depends on (key, layer, kind, step, row, unit) and on nothing else, so that a mask is the same on
 every device, for every number of threads, in one call or several, in the forward pass or redrawn in the backward
-pass, in Python or in C.
+pass, in Python, C or Triton.
 
 - key: an integer of 63 bits, drawn once a forward call from PyTorch's default generator by `draw_key`.
   `torch.manual_seed` and a restored generator state therefore govern every mask.
@@ -19,6 +19,7 @@ The function, all words being unsigned 32-bit integers that wrap around:
     x = a ^ (unit * 0x9E3779B9)                                        # for every unit
     x ^= x >> 16;  x *= 0x7FEB352D;  x ^= b;  x ^= x >> 15;  x *= 0x846CA68B
     event = signed(x) < round(rate * 2**32) - 2**31                    # signed: the same bits as an int32
+    number = (signed(x) + 2**31) / 2**32                               # where a number in [0, 1) is asked for
 
 `mix` is a bijection with good avalanche (constants of C. Wellons' lowbias32). Two words key each row, so that no two
 rows of a training share a stream. Rate 0 gives no event and rate 1 nothing but events.
@@ -46,6 +47,7 @@ class Kind(IntEnum):
     LAYER_DROPOUT = 4
     DROPOUT = 5
     EMBEDDING_DROPOUT = 6
+    BOUNDARY = 7
 
 
 _BLOCK = 1 << 16
@@ -88,6 +90,10 @@ class Draws:
         """The mask of shape (steps, rows, units) for these rows; see `bernoulli`."""
         return bernoulli(self.key, self.layer, kind, rate, *shape, first_row=self.first_row, device=device)
 
+    def uniform(self, kind: Kind, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:
+        """Numbers of shape (steps, rows, units) for these rows; see `uniform`."""
+        return uniform(self.key, self.layer, kind, *shape, first_row=self.first_row, device=device)
+
 
 def bernoulli(
     key: int,
@@ -111,20 +117,31 @@ def bernoulli(
     threshold = round(rate * 2**32) - 2**31
     if not -(2**31) < threshold < 2**31:
         return events.fill_(threshold >= 2**31)
-    step = torch.arange(first_step, first_step + steps, dtype=torch.int32, device=device).unsqueeze(1)
-    row = torch.arange(first_row, first_row + rows, dtype=torch.int32, device=device)
-    prefix = (key & 0xFFFFFFFF, key >> 32, layer, kind)
-    a, b = (_chain(start, prefix, step, row).reshape(-1, 1) for start in (0x243F6A88, 0x85A308D3))
-    unit = torch.arange(units, dtype=torch.int32, device=device) * _signed(_GOLDEN)
     flat = events.view(steps * rows, units)
-    lines = max(1, _BLOCK // max(1, units)) if events.device.type == "cpu" else max(1, len(flat))
-    for begin in range(0, len(flat), lines):
-        part = slice(begin, begin + lines)
-        x = a[part] ^ unit
-        x = _shift_xor(x, 16).mul_(_signed(_FIRST)).bitwise_xor_(b[part])
-        x = _shift_xor(x, 15).mul_(_signed(_SECOND))
+    for part, x in _hashes(key, layer, kind, steps, rows, units, first_step, first_row, events.device):
         torch.lt(x, threshold, out=flat[part])
     return events
+
+
+def uniform(
+    key: int,
+    layer: int,
+    kind: int,
+    steps: int,
+    rows: int,
+    units: int,
+    *,
+    first_step: int = 0,
+    first_row: int = 0,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Numbers in [0, 1), float64 (steps, rows, units): `bernoulli` of the same integers is where they are below its
+    rate."""
+    numbers = torch.empty(steps, rows, units, dtype=torch.float64, device=device)
+    flat = numbers.view(steps * rows, units)
+    for part, x in _hashes(key, layer, kind, steps, rows, units, first_step, first_row, numbers.device):
+        flat[part] = x
+    return numbers.add_(2.0**31).div_(2.0**32)
 
 
 def keep_scale(events: Tensor, rate: float, dtype: torch.dtype) -> Tensor:
@@ -132,13 +149,43 @@ def keep_scale(events: Tensor, rate: float, dtype: torch.dtype) -> Tensor:
     return (~events).to(dtype).mul_(1.0 / (1.0 - rate) if rate < 1.0 else 0.0)
 
 
-def _chain(start: int, prefix: tuple[int, ...], step: Tensor, row: Tensor) -> Tensor:
+def _hashes(
+    key: int,
+    layer: int,
+    kind: int,
+    steps: int,
+    rows: int,
+    units: int,
+    first_step: int,
+    first_row: int,
+    device: torch.device,
+) -> Iterator[tuple[slice, Tensor]]:
+    """The word of every element, int32 (lines, units), for some lines (steps · rows) at a time."""
+    step = torch.arange(first_step, first_step + steps, dtype=torch.int32, device=device).unsqueeze(1)
+    row = torch.arange(first_row, first_row + rows, dtype=torch.int32, device=device)
+    a, b = (_row_words(word, step, row).reshape(-1, 1) for word in call_words(key, layer, kind))
+    unit = torch.arange(units, dtype=torch.int32, device=device) * signed(_GOLDEN)
+    count = steps * rows
+    lines = max(1, _BLOCK // max(1, units)) if device.type == "cpu" else max(1, count)
+    for begin in range(0, count, lines):
+        part = slice(begin, begin + lines)
+        x = a[part] ^ unit
+        x = _shift_xor(x, 16).mul_(signed(_FIRST)).bitwise_xor_(b[part])
+        yield part, _shift_xor(x, 15).mul_(signed(_SECOND))
+
+
+def call_words(key: int, layer: int, kind: int) -> tuple[int, int]:
+    """Both words of the chain after key, layer and kind: what a kernel starts from that goes on with step and row."""
+    first, second = 0x243F6A88, 0x85A308D3
+    for value in (key & 0xFFFFFFFF, key >> 32, layer, kind):
+        first, second = (_mix_int((word ^ value) + _GOLDEN) for word in (first, second))
+    return first, second
+
+
+def _row_words(word: int, step: Tensor, row: Tensor) -> Tensor:
     """The key word of every step and row, (steps, rows) int32."""
-    word = start
-    for value in prefix:
-        word = _mix_int((word ^ value) + _GOLDEN)
-    by_step = _mix((step ^ _signed(word)) + _signed(_GOLDEN))
-    return _mix((by_step ^ row) + _signed(_GOLDEN))
+    by_step = _mix((step ^ signed(word)) + signed(_GOLDEN))
+    return _mix((by_step ^ row) + signed(_GOLDEN))
 
 
 def _mix_int(x: int) -> int:
@@ -149,8 +196,8 @@ def _mix_int(x: int) -> int:
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = _shift_xor(x, 16).mul_(_signed(_FIRST))
-    x = _shift_xor(x, 15).mul_(_signed(_SECOND))
+    x = _shift_xor(x, 16).mul_(signed(_FIRST))
+    x = _shift_xor(x, 15).mul_(signed(_SECOND))
     return _shift_xor(x, 16)
 
 
@@ -159,6 +206,6 @@ def _shift_xor(x: Tensor, bits: int) -> Tensor:
     return x.bitwise_xor_((x >> bits).bitwise_and_((1 << 32 - bits) - 1))
 
 
-def _signed(word: int) -> int:
+def signed(word: int) -> int:
     """The int32 with the bits of an unsigned word."""
     return (word & 0xFFFFFFFF ^ 0x80000000) - 0x80000000

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.checkpoint import checkpoint
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
@@ -25,6 +28,10 @@ def _under_autocast(device: str) -> bool:
     if not hasattr(torch, "get_autocast_dtype"):  # before PyTorch 2.4 there was a function a device
         return torch.is_autocast_cpu_enabled() if device == "cpu" else torch.is_autocast_enabled()
     return torch.is_autocast_enabled(device)
+
+
+_RunLayer = Callable[[Tensor, States, list[Tensor]], tuple[Tensor, States]]
+"""(x, states of the layer (directions, B, H) each, its weights) -> output, states."""
 
 
 def _watched() -> bool:
@@ -55,6 +62,7 @@ class Recurrent(nn.RNNBase):
     weight_dropout: float = 0.0
     dropout_mask: MaskOver = "step"
     norm: Literal["layer"] | None = None
+    recompute: bool = False
     backend: Backend = "auto"
 
     @property
@@ -71,7 +79,7 @@ class Recurrent(nn.RNNBase):
         check_member("dropout_mask", self.dropout_mask, ("step", "sequence"))
         check_member("norm", self.norm, (None, "layer"))
         check_member("backend", self.backend, BACKENDS)
-        self._choose(training=True)
+        self.choose_backend(training=True)
         if self.norm is not None:
             self._add_gains()
 
@@ -140,7 +148,9 @@ class Recurrent(nn.RNNBase):
         only += [f"proj_size={self.proj_size}"] if self.proj_size > 0 else []
         return [*only, "PackedSequence"] if packed else only
 
-    def _choose(self, training: bool, x: Tensor | None = None, packed: bool = False) -> Choice:
+    def choose_backend(
+        self, training: bool, x: Tensor | None = None, packed: bool = False, every_step: bool = False
+    ) -> Choice:
         """The back end for an input; without one, for a long one like the parameters."""
         weight = cast(Tensor, self.weight_ih_l0)
         like = weight if x is None else x
@@ -148,7 +158,7 @@ class Recurrent(nn.RNNBase):
         request = Request(
             self.recurrence,
             self.backend,
-            tuple(self._beyond_vendor(training)),
+            (*self._beyond_vendor(training), *(("states of every step",) if every_step else ())),
             tuple(self._vendor_only(packed)),
             device=like.device.type,
             dtype=like.dtype,
@@ -162,7 +172,7 @@ class Recurrent(nn.RNNBase):
         """Which back end computes this layer and why: one line, or two where training and evaluation differ."""
         lines = []
         for training in (True, False):
-            choice = self._choose(training)
+            choice = self.choose_backend(training)
             what = describe(choice.backend, cast(Tensor, self.weight_ih_l0).device.type)
             lines.append(f"{choice.backend} ({what}): {choice.reason}")
         if lines[0] == lines[1]:
@@ -189,12 +199,30 @@ class Recurrent(nn.RNNBase):
         PackedSequence together with an option that PyTorch's kernels cannot serve.
         """
         packed = isinstance(input, PackedSequence)
-        choice = self._choose(self.training, input.data if packed else input, packed)
-        if choice.backend == "cudnn" and not self._draws_masks():
+        choice = self.choose_backend(self.training, input.data if packed else input, packed)
+        if choice.backend == "cudnn" and not self._draws_masks() and not self.recompute:
             return super().forward(input, hx)
         if packed:
             return self._forward_packed(input, hx)
         return self._forward_tensor(input, hx, choice.backend)
+
+    def states_of_every_step(self, input: Tensor, hx: Any = None) -> States:
+        """The states after every step of every layer, (layers, T, B, H) each: h, and of an LSTM c.
+
+        Args:
+            input: (T, B, I), or (B, T, I) with `batch_first`.
+            hx: the initial state, as for a call of the layer.
+
+        Raises:
+            ValueError: the input has no batch, or an option or `backend` is served by PyTorch's own kernels only, which
+                do not tell.
+        """
+        if input.dim() != 3:
+            raise ValueError(f"{self.recurrence}: Expected input to be 3D, got {input.dim()}D instead")
+        choice = self.choose_backend(self.training, input, every_step=True)
+        x, states = input.transpose(0, 1) if self.batch_first else input, self._states(input, hx)
+        self._check(x, states)
+        return self._run_layers(x, states, choice.backend, every_step=True)[1]
 
     def _forward_tensor(self, input: Tensor, hx: Any, backend: str) -> tuple[Tensor, Any]:
         """Batched or unbatched input, brought to (T, B, I) and back."""
@@ -228,42 +256,56 @@ class Recurrent(nn.RNNBase):
         return PackedSequence(output, input.batch_sizes, order, back), self._hidden(states)
 
     def _run_layers(
-        self, x: Tensor, states: States, backend: str, packed: PackedSequence | None = None
+        self, x: Tensor, states: States, backend: str, packed: PackedSequence | None = None, *, every_step: bool = False
     ) -> tuple[Tensor, States]:
-        """All layers, one after the other: x (T, B, I) or packed data, states (layers·directions, B, H) each."""
+        """All layers, one after the other: x (T, B, I) or packed data, states (layers·directions, B, H) each.
+
+        Gives the last output and states; with `every_step` the states after each, (layers, T, B, H).
+        """
         key = draw_key() if self._draws_masks() else None
-        last = []
+        found = []
         for k in range(self.num_layers):
             own = tuple(state.narrow(0, k * self._directions, self._directions) for state in states)
             if k > 0 and key is not None and self.dropout > 0.0:
                 x = x * self._layer_dropout(x, Draws.here(key, k - 1), packed)
+            run = self._vendor_layer(packed) if backend == "cudnn" else self._own_layer(k, key, backend, every_step)
             weights = self._weights(k, key)
-            if backend == "cudnn":
-                sizes = None if packed is None else packed.batch_sizes
-                x, own = vendor.run_layer(
-                    self.mode, x, own, weights, bias=self.bias, bidirectional=self.bidirectional, batch_sizes=sizes
-                )
+            if self.recompute and torch.is_grad_enabled():
+                # The masks are functions of the key, so that there is no generator to be put back.
+                x, own = checkpoint(run, x, own, weights, use_reentrant=False, preserve_rng_state=False)
             else:
-                layer = self._layer(k, weights, key)
-                x, ends = kernel(self.recurrence, backend, x.device.type)(
-                    x, tuple(state.squeeze(0) for state in own), layer
-                )
-                own = tuple(state.unsqueeze(0) for state in ends)
-            last.append(own)
+                x, own = run(x, own, weights)
+            found.append(own)
         # A copy even of one layer's, because a view refuses `detach_()`.
-        return x, tuple(torch.cat(parts) for parts in zip(*last, strict=True))
+        return x, tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
-    def _layer(self, k: int, weights: list[Tensor], key: int | None) -> Layer:
-        weight_ih, weight_hh, *biases = weights
-        return Layer(
-            weights=Weights(weight_ih, weight_hh, *(biases or (None, None))),
-            draws=None if key is None else Draws.here(key, k),
-            gains=self._gains(k),
-            zoneout_cell=self.zoneout_cell,
-            zoneout_hidden=self.zoneout_hidden,
-            recurrent_dropout=self.recurrent_dropout,
-            variant=self.variant,
+    def _vendor_layer(self, packed: PackedSequence | None) -> _RunLayer:
+        return partial(
+            vendor.run_layer,
+            self.mode,
+            bias=self.bias,
+            bidirectional=self.bidirectional,
+            batch_sizes=None if packed is None else packed.batch_sizes,
         )
+
+    def _own_layer(self, k: int, key: int | None, backend: str, every_step: bool) -> _RunLayer:
+        def run(x: Tensor, states: States, weights: list[Tensor]) -> tuple[Tensor, States]:
+            weight_ih, weight_hh, *biases = weights
+            layer = Layer(
+                weights=Weights(weight_ih, weight_hh, *(biases or (None, None))),
+                draws=None if key is None else Draws.here(key, k),
+                gains=self._gains(k),
+                zoneout_cell=self.zoneout_cell,
+                zoneout_hidden=self.zoneout_hidden,
+                recurrent_dropout=self.recurrent_dropout,
+                variant=self.variant,
+                every_step=every_step,
+            )
+            compute = kernel(self.recurrence, backend, x.device.type)
+            x, states = compute(x, tuple(state.squeeze(0) for state in states), layer)
+            return x, tuple(state.unsqueeze(0) for state in states)
+
+        return run
 
     def _layer_dropout(self, x: Tensor, draws: Draws, packed: PackedSequence | None) -> Tensor:
         """The factors for the output x of a layer that goes into the next: a mask a step, or one for the sequence."""
@@ -306,7 +348,7 @@ class Recurrent(nn.RNNBase):
 
     def extra_repr(self) -> str:
         """As `torch.nn`, with the options that differ from their default."""
-        options: dict[str, object] = {"dropout_mask": "step", "norm": None, "backend": "auto"}
+        options: dict[str, object] = {"dropout_mask": "step", "norm": None, "recompute": False, "backend": "auto"}
         options |= {"reset": "after"} if self.recurrence == "GRU" else {}
         options |= dict.fromkeys(("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"), 0.0)
         shown = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]

@@ -28,7 +28,7 @@ class RNN(Recurrent, nn.RNN):
             training, the rate in evaluation.
         norm: `layer` normalises each of the two products over its H units (Ba et al. 2016, applied as in their LSTM).
             It adds the gains `norm_ih_l{k}` and `norm_hh_l{k}` (H); b_ih and b_hh are the norms' biases.
-        dropout, dropout_mask, weight_dropout, backend: as for `lsseq.nn.LSTM`.
+        dropout, dropout_mask, weight_dropout, recompute, backend: as for `lsseq.nn.LSTM`.
 
     Input, state and results are those of `torch.nn.RNN`: `output, h = rnn(x, h0)`, output (T, B, H) and state
     (layers, B, H). Bidirectional layers and PackedSequence are served by PyTorch's own kernels only, therefore not
@@ -58,6 +58,7 @@ class RNN(Recurrent, nn.RNN):
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
         norm: Literal["layer"] | None = None,
+        recompute: bool = False,
         backend: Backend = "auto",
     ) -> None:
         super().__init__(
@@ -77,6 +78,7 @@ class RNN(Recurrent, nn.RNN):
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
             norm=norm,
+            recompute=recompute,
             backend=backend,
         )
 

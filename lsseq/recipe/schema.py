@@ -7,6 +7,7 @@ is built.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -45,7 +46,7 @@ class Section(BaseModel):
 
 
 def broken(key: str, message: str, suggestion: str | None = None) -> PydanticCustomError:
-    """What a validator raises when values do not go together: `key` is the one to point at."""
+    """What a validator raises when values do not go together: `key`, dotted, is the one to point at."""
     return PydanticCustomError("broken_rule", "{message}", {"key": key, "message": message, "suggestion": suggestion})
 
 
@@ -190,6 +191,10 @@ class Model(Section):
     """Size of the embedding of a token, or `one-hot`."""
     tied: bool = False
     """The output layer uses the embedding's weights."""
+    adaptive_softmax: Annotated[list[Count], Field(min_length=1)] | None = None
+    """Ascending cutoffs of an adaptive softmax (Grave et al. 2017); the full softmax where absent. `[2000, 10000]`: the
+    first 2000 words at full size, those up to 10000 and the rest in clusters of a quarter and a sixteenth of the
+    features. For words, whose order is that of falling frequency; a file of `data.vocabulary` must be in that order."""
     learned_initial_state: bool = False
     """The initial state is a parameter that starts at zero."""
     activation: Literal["tanh", "relu"] = "tanh"
@@ -202,6 +207,8 @@ class Model(Section):
     dropout: Dropout = Dropout()
     initialisation: Initialisation = Initialisation()
     regularisation: Regularisation = Regularisation()
+    recompute: bool = False
+    """The recurrence is computed once more in the backward pass, which saves memory and costs time."""
     backend: Literal["auto", "cudnn", "fused", "reference"] = "auto"
     """Which implementation runs the recurrence; `auto` takes the fastest that can serve the options."""
 
@@ -225,6 +232,16 @@ class Model(Section):
             if self.embedding != last:
                 message = f"model.tied needs embedding ({self.embedding}) equal to the last layer's hidden ({last})"
                 raise broken("tied", message)
+        return self
+
+    @model_validator(mode="after")
+    def _adaptive(self) -> Model:
+        if self.adaptive_softmax is None:
+            return self
+        if self.tied:
+            raise broken("adaptive_softmax", "model.adaptive_softmax has no weights that model.tied could share")
+        if any(low >= high for low, high in pairwise(self.adaptive_softmax)):
+            raise broken("adaptive_softmax", f"model.adaptive_softmax must ascend (got {self.adaptive_softmax})")
         return self
 
 
@@ -434,3 +451,10 @@ class Recipe(Section):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _words_for_adaptive_softmax(self) -> Recipe:
+        if self.model.adaptive_softmax is not None and self.data.unit != "word":
+            message = f"model.adaptive_softmax is for data.unit `word`, ordered by frequency (got `{self.data.unit}`)"
+            raise broken("model.adaptive_softmax", message)
+        return self

@@ -81,7 +81,7 @@ def _fault(path: Path, detail: ErrorDetails, tree: Node) -> RequestError:
     name = dotted(path)
     context: dict[str, Any] = detail.get("ctx", {})
     if detail["type"] == "broken_rule":
-        at = (*path, *([context["key"]] if context["key"] else []))
+        at = (*path, *filter(None, context["key"].split(".")))
         return RequestError(context["message"], place_of(tree, at), context["suggestion"])
     if detail["type"] == "missing" and _node(tree, path) is None:
         return RequestError(f"missing key `{name}`", _key_place(tree, path[:-1]))

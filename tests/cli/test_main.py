@@ -45,12 +45,12 @@ def test_version_and_help(run) -> None:
     assert run("--version") == (0, f"lsseq, version {lsseq.__version__}\n", "")
     code, out, _ = run("--help")
     assert code == 0
-    for verb in ("train", "eval", "generate", "recipes", "data"):
+    for verb in ("train", "eval", "generate", "recipes", "data", "bench", "doctor"):
         assert f"  {verb}" in out
     assert run() == run("--help")
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "generate", "recipes", "data"])
+@pytest.mark.parametrize("verb", ["train", "eval", "generate", "recipes", "data", "bench", "doctor"])
 def test_the_help_of_every_verb_shows_an_example(run, verb: str) -> None:
     code, out, _ = run(verb, "--help")
     assert code == 0
@@ -58,7 +58,7 @@ def test_the_help_of_every_verb_shows_an_example(run, verb: str) -> None:
 
 
 def test_unknown_words(run) -> None:
-    verbs = "data, eval, generate, recipes, train"
+    verbs = "bench, data, doctor, eval, generate, recipes, train"
     assert run("trian") == (2, "", f"error: unknown verb `trian`; did you mean `train`?\nhint: the verbs are {verbs}\n")
     code, _, err = run("train", "--rnu", "x")
     assert (code, err.splitlines()[0]) == (2, "error: unknown option `--rnu`; did you mean `--run`?")

@@ -28,7 +28,7 @@ def naive(model: LanguageModel, cache: NeuralCache, tokens: np.ndarray) -> np.nd
     inputs = torch.tensor([0, *tokens[:-1].tolist()]).unsqueeze(1)
     with torch.no_grad():
         features, _, _ = model.features(inputs)
-        p_model = torch.softmax(model.project(features), -1)[:, 0].numpy()
+        p_model = torch.softmax(model.output.logits(features), -1)[:, 0].numpy()
     h = features[:, 0].numpy()
     nll = []
     for t, target in enumerate(tokens.tolist()):

@@ -88,7 +88,7 @@ def test_one_hot_has_the_type_of_the_weights() -> None:
 def test_a_tied_weight_is_stored_once_and_gets_both_gradients() -> None:
     model = tiny_model(tied=True, embedding=6)
     assert "output.weight" not in model.state_dict()
-    assert model.output_weight is model.embedding.weight
+    assert model.output.matrix is model.embedding.weight
     model(batch()).loss.backward()
     from_input = tiny_model(embedding=6)
     with torch.no_grad():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsseq.nn.random import Draws, Kind, bernoulli, draw_key, first_row, keep_scale
+from lsseq.nn.random import Draws, Kind, bernoulli, draw_key, first_row, keep_scale, uniform
 
 KEY = 0x1234567890ABCDEF & (2**63 - 1)
 WORD = 0xFFFFFFFF
@@ -162,3 +162,14 @@ def test_keep_scale() -> None:
     events = torch.tensor([True, False])
     assert keep_scale(events, 0.2, torch.float64).tolist() == [0.0, 1.25]
     assert keep_scale(torch.tensor([True]), 1.0, torch.float32).tolist() == [0.0]
+
+
+def test_numbers_are_those_whose_events_are_drawn() -> None:
+    arguments = (123456789, 1, Kind.BOUNDARY, 40, 30, 7)
+    numbers = uniform(*arguments, first_step=3, first_row=5)
+    assert numbers.dtype == torch.float64
+    assert ((numbers >= 0) & (numbers < 1)).all()
+    assert abs(float(numbers.mean()) - 0.5) < 4 / math.sqrt(12 * numbers.numel())
+    for rate in (0.0, 0.2, 0.9):
+        key, layer, kind, *shape = arguments
+        assert torch.equal(numbers < rate, bernoulli(key, layer, kind, rate, *shape, first_step=3, first_row=5))

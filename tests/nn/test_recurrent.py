@@ -397,3 +397,83 @@ def test_shapes_that_do_not_fit(
     with pytest.raises(error) as caught:
         layer(torch.zeros(shape), None if state is None else torch.zeros(state))
     assert str(caught.value) == message
+
+
+WITH_OPTIONS = [
+    ("LSTM", {"zoneout_cell": 0.3, "zoneout_hidden": 0.1, "norm": "layer"}),
+    ("LSTM", {"num_layers": 2, "dropout": 0.2, "weight_dropout": 0.1}),
+    ("GRU", {"num_layers": 2, "reset": "before", "recurrent_dropout": 0.2}),
+    ("RNN", {"zoneout_hidden": 0.1}),
+]
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize(("cell", "options"), WITH_OPTIONS, ids=str)
+def test_states_of_every_step(cell: str, options: dict[str, object], backend: str) -> None:
+    layer = getattr(lnn, cell)(I, H, dtype=F64, backend=backend, **options)
+    x = torch.randn(T, B, I, dtype=F64, requires_grad=True)
+    state = initial(cell, layer.num_layers)
+    torch.manual_seed(0)
+    sequences = layer.states_of_every_step(x, state)
+    torch.manual_seed(0)
+    output, last = layer(x, state)
+    assert_same(sequences[0][-1], output)
+    assert_same([sequence[:, -1] for sequence in sequences], tensors(last))
+    # One step at a time gives the same states where nothing is drawn.
+    layer.eval()
+    sequences = layer.states_of_every_step(x, state)
+    for t in range(T):
+        _, state = layer(x[t : t + 1], state)
+        assert_same([sequence[:, t] for sequence in sequences], tensors(state))
+
+
+def test_gradient_of_the_cells_of_every_step() -> None:
+    layer = lnn.LSTM(I, H, dtype=F64, zoneout_cell=0.3)
+    x = torch.randn(T, B, I, dtype=F64, requires_grad=True)
+
+    def cells(x: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return layer.states_of_every_step(x)[1]
+
+    assert torch.autograd.gradcheck(cells, x)
+
+
+def test_states_of_every_step_are_not_told_by_the_vendor() -> None:
+    with pytest.raises(
+        ValueError, match="bidirectional=True is served by PyTorch's own kernels only, which cannot serve"
+    ):
+        lnn.LSTM(I, H, bidirectional=True).states_of_every_step(torch.zeros(T, B, I))
+    with pytest.raises(ValueError, match=r"^GRU: Expected input to be 3D, got 2D instead$"):
+        lnn.GRU(I, H).states_of_every_step(torch.zeros(T, I))
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference", "cudnn"])
+@pytest.mark.parametrize(("cell", "options"), WITH_OPTIONS, ids=str)
+def test_recomputing_changes_nothing(cell: str, options: dict[str, object], backend: str) -> None:
+    if backend == "cudnn":
+        options = {name: value for name, value in options.items() if name in ("num_layers", "dropout")}
+    layer = getattr(lnn, cell)(I, H, dtype=F64, backend=backend, **options)
+    x = torch.randn(T, B, I, dtype=F64, requires_grad=True)
+    found = []
+    for recompute in (False, True):
+        layer.recompute = recompute
+        torch.manual_seed(0)
+        output, _ = layer(x)
+        found.append((output, *torch.autograd.grad(output.square().sum(), [x, *layer.parameters()])))
+    assert_same(*found)
+
+
+def test_recomputing_keeps_less() -> None:
+    def kept(recompute: bool) -> int:
+        layer = lnn.LSTM(I, H, zoneout_cell=0.5, recompute=recompute)
+        sizes = []
+
+        def pack(tensor: Tensor) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            layer(torch.randn(100, B, I))
+        return sum(sizes)
+
+    assert kept(True) < kept(False) / 4

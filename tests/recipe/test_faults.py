@@ -77,6 +77,19 @@ def test_all_faults_at_once_in_the_order_of_the_file(faults: Faults) -> None:
         ("model: {hidden: [3, 4]}", "model.hidden lists 2 sizes for 1 layers"),
         ("model: {tied: true}", "model.tied needs embedding (128) equal to the last layer's hidden (256)"),
         ("model: {tied: true, embedding: one-hot}", "model.tied needs an embedding, and model.embedding is `one-hot`"),
+        ("model: {adaptive_softmax: [9, 9]}", "model.adaptive_softmax must ascend (got [9, 9])"),
+        (
+            "model: {adaptive_softmax: []}",
+            "model.adaptive_softmax must be a list of integers of at least 1 (got a list)",
+        ),
+        (
+            "model: {adaptive_softmax: [9], tied: true, embedding: 256}",
+            "model.adaptive_softmax has no weights that model.tied could share",
+        ),
+        (
+            "model: {adaptive_softmax: [9]}\ndata: {unit: byte}",
+            "model.adaptive_softmax is for data.unit `word`, ordered by frequency (got `byte`)",
+        ),
         ("data: {text: {train: a}}", "missing key `data.text.valid`"),
         ("data: {text: 3}", "data.text must be text, or a list of them, or a mapping (got 3)"),
         ("data: {text: a, dataset: {name: b}}", "data.text and data.dataset are both given; keep one"),

@@ -11,7 +11,7 @@ import torch
 from lsseq.nn.cells.gru import GRUCell
 from lsseq.nn.cells.lstm import LSTMCell
 from lsseq.nn.cells.rnn import RNNCell
-from lsseq.nn.kernels import cpu
+from lsseq.nn.kernels import cpu, cuda
 from lsseq.nn.kernels.layer import Kernel
 from lsseq.nn.kernels.reference import loop
 
@@ -39,7 +39,7 @@ class Fused(Protocol):
         """The kernel of a recurrence."""
 
 
-FUSED: dict[str, Fused] = {"cpu": cpu}
+FUSED: dict[str, Fused] = {"cpu": cpu, "cuda": cuda}
 """By type of device."""
 
 _REFERENCE: dict[str, Kernel] = {"LSTM": loop(LSTMCell), "GRU": loop(GRUCell), "RNN": loop(RNNCell)}
@@ -90,16 +90,20 @@ def choose(request: Request) -> Choice:
         raise ValueError(f"backend='cudnn': PyTorch's own kernels cannot serve {beyond}; use 'auto' or 'reference'")
     if backend in ("fused", "reference") and only:
         raise ValueError(f"backend='{backend}': {only} is served by PyTorch's own kernels only; use 'auto' or 'cudnn'")
-    obstacle = None if backend in ("cudnn", "reference") else _obstacle(request)
-    if backend == "fused" and obstacle:
-        raise ValueError(f"backend='fused': {obstacle}; use 'auto' or 'reference'")
-    if backend != "auto":
+    if backend in ("cudnn", "reference"):
+        return Choice(backend, "as requested")
+    if only:
+        return Choice("cudnn", f"nothing else serves {only}")
+    if backend == "auto" and not beyond and request.device != "cpu":
+        return Choice("cudnn", "no option asks for more")
+    obstacle = _obstacle(request)
+    if backend == "fused":
+        if obstacle:
+            raise ValueError(f"backend='fused': {obstacle}; use 'auto' or 'reference'")
         return Choice(backend, "as requested")
     if beyond:
         reason = f"PyTorch's own kernels cannot serve {beyond}"
         return Choice("reference", f"{reason}, and {obstacle}") if obstacle else Choice("fused", reason)
-    if only:
-        return Choice("cudnn", f"nothing else serves {only}")
     if obstacle:
         return Choice("cudnn", "no option asks for more")
     return _faster(request)
@@ -116,9 +120,7 @@ def describe(backend: str, device: str) -> str:
 
 
 def _faster(request: Request) -> Choice:
-    """Between PyTorch's kernels and the fused ones where both can serve; measured by `lsseq bench`."""
-    if request.device != "cpu":
-        return Choice("cudnn", "no option asks for more")
+    """Between PyTorch's kernels and the fused ones on a CPU where both can serve; measured by `lsseq bench`."""
     if request.recurrence == "LSTM" and not request.gradient and not request.few:
         return Choice("cudnn", "no option asks for more, and it is as fast as any without gradients")
     return Choice("fused", "faster here than PyTorch's own kernels")

@@ -53,7 +53,9 @@ class Layer:
     recurrent_dropout: float = 0.0
     variant: str = ""
     """`after` or `before` (reset of the GRU); `tanh` or `relu` (RNN)."""
+    every_step: bool = False
+    """Whether the states after every step are asked for."""
 
 
 Kernel = Callable[[Tensor, States, Layer], tuple[Tensor, States]]
-"""(input (T, B, I), initial states, layer) -> (output (T, B, H), last states)."""
+"""(input (T, B, I), initial states, layer) -> (output (T, B, H), last states; or those of every step, (T, B, H))."""

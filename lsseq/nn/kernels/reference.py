@@ -29,11 +29,14 @@ def loop(cell: Callable[[Layer, Tensor], Cell]) -> Kernel:
     def run(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
         this = cell(layer, x)
         states = tuple(state.to(this.inputs.dtype) for state in states)
-        outputs = []
+        passed = []
         # unbind, because the backward pass of indexing costs O(T) at every step.
         for t, x_t in enumerate(this.inputs.unbind(0)):
             states = this.step(x_t, states, t)
-            outputs.append(states[0])
-        return torch.stack(outputs), states
+            passed.append(states)
+        if layer.every_step:
+            states = tuple(torch.stack(sequence) for sequence in zip(*passed, strict=True))
+            return states[0], states
+        return torch.stack([h for h, *_ in passed]), states
 
     return run

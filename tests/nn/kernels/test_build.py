@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,18 +19,24 @@ from lsseq.nn.kernels import dispatch
 from lsseq.nn.kernels.cpu import native
 
 ROOT = Path(__file__).parents[3]
+FOLDER = Path("lsseq/nn/kernels/cpu")
 
 
-@pytest.fixture
-def build() -> ModuleType:
-    """`hatch_build.py`, which lies beside pyproject.toml."""
-    pytest.importorskip("hatchling")
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+def imported(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the kernels' sources, as they lie in the package, that are not compiled."""
+    shutil.copytree(ROOT / FOLDER / "src", tmp_path / FOLDER / "src")
+    shutil.copy(ROOT / FOLDER / "build.py", tmp_path / FOLDER)
+    return tmp_path
 
 
 @pytest.fixture
@@ -44,71 +51,62 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     return use
 
 
-def hook(build: ModuleType, root: Path, target: str = "wheel") -> dict[str, object]:
+def hook(root: Path, target: str = "wheel") -> dict[str, object]:
     """What the hook says of a package at `root` that is built there."""
-    (root / build.LIBRARY).parent.mkdir(parents=True, exist_ok=True)
+    pytest.importorskip("hatchling")
     data: dict[str, object] = {"artifacts": [], "pure_python": True}
-    build.KernelHook(str(root), {}, None, None, str(root), target).initialize("standard", data)
+    kernel_hook = imported(ROOT / "hatch_build.py").KernelHook
+    kernel_hook(str(root), {}, None, None, str(root), target).initialize("standard", data)
     return data
 
 
-def test_no_compiler_is_an_error_of_the_system(
-    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
-    with pytest.raises(OSError, match="no-compiler"):
-        build.compile_kernels(ROOT / build.SOURCE, tmp_path / "kernels.so")
-    assert not (tmp_path / "kernels.so").exists()
+def test_no_compiler_is_an_error_that_names_it(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", str(package / "no-compiler"))
+    build = imported(package / FOLDER / "build.py")
+    with pytest.raises(build.BuildError, match=r"no C compiler: .*no-compiler"):
+        build.compile_kernels()
+    assert not build.LIBRARY.exists()
 
 
 def test_without_a_compiler_the_package_is_built_without_kernels(
-    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
-    old = tmp_path / build.LIBRARY
-    old.parent.mkdir(parents=True)
-    old.write_text("of an earlier build")
-    assert hook(build, tmp_path) == {"artifacts": [], "pure_python": True}
-    assert not old.exists()
-    said = "".join(capsys.readouterr())
-    assert "no C compiler that builds the CPU kernels, going on without" in said
-    assert "no-compiler" in said
+    monkeypatch.setenv("CC", str(package / "no-compiler"))
+    assert hook(package) == {"artifacts": [], "pure_python": True}
+    assert "lsseq is installed without its CPU kernels: no C compiler: " in "".join(capsys.readouterr())
 
 
 def test_what_a_compiler_says_is_shown(
-    build: ModuleType, tmp_path: Path, compiler: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+    package: Path, compiler: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     compiler("sys.exit('vector.h:22: error: no vectors here')")
-    assert hook(build, tmp_path)["artifacts"] == []
+    assert hook(package)["artifacts"] == []
     assert "vector.h:22: error: no vectors here" in "".join(capsys.readouterr())
 
 
-def test_a_wheel_takes_the_library_along(build: ModuleType, tmp_path: Path, compiler: Callable[[str], None]) -> None:
+def test_a_wheel_takes_the_library_along(package: Path, compiler: Callable[[str], None]) -> None:
     compiler("open(target, 'w').write('compiled')")
-    data = hook(build, tmp_path)
-    assert (tmp_path / build.LIBRARY).read_text() == "compiled"
-    assert data["artifacts"] == [str(build.LIBRARY)]
+    data = hook(package)
+    assert (package / FOLDER / "kernels.so").read_text() == "compiled"
+    assert data["artifacts"] == [str(FOLDER / "kernels.so")]
     assert data["pure_python"] is False
     assert str(data["tag"]).startswith("py3-none-")
-    assert [path.name for path in (tmp_path / build.LIBRARY).parent.iterdir()] == ["kernels.so"]
 
 
-def test_a_new_library_leaves_an_old_one_that_is_in_use(
-    build: ModuleType, tmp_path: Path, compiler: Callable[[str], None]
-) -> None:
-    library = tmp_path / "kernels.so"
-    library.write_text("old")
+def test_a_new_library_leaves_an_old_one_that_is_in_use(package: Path, compiler: Callable[[str], None]) -> None:
+    build = imported(package / FOLDER / "build.py")
+    build.LIBRARY.write_text("old")
     compiler("open(target, 'w').write('new')")
-    with library.open() as in_use:
-        build.compile_kernels(ROOT / build.SOURCE, library)
+    with build.LIBRARY.open() as in_use:
+        build.compile_kernels()
         assert in_use.read() == "old"
-    assert library.read_text() == "new"
+    assert build.LIBRARY.read_text() == "new"
 
 
-def test_a_source_archive_compiles_nothing(build: ModuleType, tmp_path: Path, compiler: Callable[[str], None]) -> None:
+def test_a_source_archive_compiles_nothing(package: Path, compiler: Callable[[str], None]) -> None:
     compiler("open(target, 'w').write('compiled')")
-    assert hook(build, tmp_path, target="sdist") == {"artifacts": [], "pure_python": True}
-    assert not (tmp_path / build.LIBRARY).exists()
+    assert hook(package, target="sdist") == {"artifacts": [], "pure_python": True}
+    assert not (package / FOLDER / "kernels.so").exists()
 
 
 # ---------------------------------------------------------------------------------------------- without the library
@@ -124,13 +122,13 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         native._function.cache_clear()
         dispatch.choose.cache_clear()
 
-    monkeypatch.setattr(native, "_LIBRARY", tmp_path / "kernels.so")
+    monkeypatch.setattr(native.build, "LIBRARY", tmp_path / "kernels.so")
     forget()
     yield tmp_path / "kernels.so"
     forget()
 
 
-MISSING = "the CPU kernels were not compiled when lsseq was installed (no C compiler)"
+MISSING = f"the CPU kernels were not compiled when lsseq was installed ({native._REMEDY})"
 
 
 @pytest.mark.usefixtures("library")

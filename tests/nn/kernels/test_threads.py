@@ -26,10 +26,10 @@ def test_any_number_of_threads_gives_the_same_to_the_bit(
         pytest.skip("PyTorch brings no OpenMP runtime that the kernels can use")
     steps, rows, units = size
     layer = make(cell, 4, units, dtype, **options)
-    monkeypatch.setattr(native, "_threads", lambda *_: 1)
+    monkeypatch.setattr(native, "threads", lambda *_: 1)
     want = results(layer, "fused", *data(layer, steps, rows))
     for threads in (2, 3, 11):  # 11 are more than there are panels of units
-        monkeypatch.setattr(native, "_threads", lambda *_, n=threads: n)
+        monkeypatch.setattr(native, "threads", lambda *_, n=threads: n)
         got = results(layer, "fused", *data(layer, steps, rows))
         assert all(torch.equal(got[name], value) for name, value in want.items())
 
@@ -38,17 +38,17 @@ def test_threads_follow_pytorchs_setting() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assert native._threads(100, 64 * 256 * 256) == 2
-        assert native._threads(1, 1) == 1
+        assert native.threads(100, 64 * 256 * 256) == 2
+        assert native.threads(1, 1) == 1
         torch.set_num_threads(1)
-        assert native._threads(100, 64 * 256 * 256) == 1
+        assert native.threads(100, 64 * 256 * 256) == 1
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_calls_from_several_threads_at_once(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_threads", lambda *_: threads)
+    monkeypatch.setattr(native, "threads", lambda *_: threads)
     H = 40
 
     def compute(seed: int) -> list[Tensor]:

@@ -6,17 +6,17 @@ import ctypes
 from collections.abc import Callable
 from ctypes import c_double, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from lsseq.nn.kernels.cpu import build
 from lsseq.nn.kernels.layer import Layer
 from lsseq.nn.random import Kind
 
 TYPES = {torch.float32: "float32", torch.float64: "float64"}
 _KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN, Kind.RECURRENT_DROPOUT)
-_LIBRARY = Path(__file__).with_name("kernels.so")
+_REMEDY = f"with a C compiler at hand: python {build.__file__}"
 
 
 class Call(ctypes.Structure):
@@ -35,7 +35,7 @@ class Call(ctypes.Structure):
             for name in (
                 *("weight", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias", "h0", "c0"),
                 *("inputs", "output", "cells", "candidate", "normal", "scales"),
-                *("d_output", "d_last_h", "d_last_c", "d_inputs", "d_products", "d_h0", "d_c0"),
+                *("d_output", "d_cells", "d_last_h", "d_last_c", "d_inputs", "d_products", "d_h0", "d_c0"),
                 *("d_bias_x", "d_bias_h", "d_gain", "d_cell_gain", "d_cell_bias"),
             )
         ),
@@ -45,20 +45,22 @@ class Call(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL | str:
     """The library, or why there is none."""
-    if not _LIBRARY.exists():
-        return "the CPU kernels were not compiled when lsseq was installed (no C compiler)"
+    if not build.LIBRARY.exists():
+        return f"the CPU kernels were not compiled when lsseq was installed ({_REMEDY})"
     try:
-        return ctypes.CDLL(str(_LIBRARY))
-    except OSError as error:
+        found = ctypes.CDLL(str(build.LIBRARY))
+        found.digest.restype = found.instruction_set.restype = ctypes.c_char_p
+    except (OSError, AttributeError) as error:
         return f"the CPU kernels cannot be loaded: {error}"
+    if found.digest().decode() != build.digest():
+        return f"the CPU kernels were compiled from other sources ({_REMEDY})"
+    return found
 
 
 @cache
 def instruction_set() -> str:
     """The best instruction set that this processor has and the library was compiled for."""
-    function = _loaded().instruction_set
-    function.restype = ctypes.c_char_p
-    name: bytes = function()
+    name: bytes = _loaded().instruction_set()
     return name.decode()
 
 
@@ -76,7 +78,7 @@ def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool) ->
         steps=steps,
         rows=rows,
         units=units,
-        threads=_threads(steps, rows * units * units),
+        threads=threads(steps, rows * units * units),
         variant=layer.variant in ("before", "relu"),
         draws=draws is not None,
         saves=saves,
@@ -96,13 +98,22 @@ def run(name: str, call: Call, tensors: dict[str, Tensor]) -> None:
     """
     for field, tensor in tensors.items():
         setattr(call, field, tensor.data_ptr())
-    if _function(name, tensors["inputs"].dtype)(ctypes.byref(call)) != 0:
+    call_function(name, tensors["inputs"].dtype, call)
+
+
+def call_function(name: str, dtype: torch.dtype, call: ctypes.Structure) -> None:
+    """Call a function of the library for a dtype.
+
+    Raises:
+        MemoryError: there is not enough memory for what is packed.
+    """
+    if _function(name, dtype)(ctypes.byref(call)) != 0:
         raise MemoryError("not enough memory for the kernels' packed weights")
 
 
-def _threads(steps: int, products: int) -> int:
+def threads(steps: int, products: int) -> int:
     """Threads for a call with so many multiplications a gate and step: to wake one and to meet costs microseconds."""
-    return max(1, min(torch.get_num_threads(), products >> 13, steps * products >> 16))
+    return max(1, min(torch.get_num_threads(), products >> 17, steps * products >> 17))
 
 
 @cache

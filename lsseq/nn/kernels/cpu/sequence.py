@@ -10,16 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.kernels.layer import Kernel, Layer, States
+from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.parts.products import affine
 
 Arrays = dict[str, Tensor]
 """Tensors by the field of `native.Call` that points to them; absent ones are not there."""
 
 _GIVEN = ("inputs", "h0", "c0", "weight", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias")
+_D_RESULTS, _D_EVERY_STEP = ("d_output", "d_last_h", "d_last_c"), ("d_output", "d_cells")
 _ROW_BLOCK = 4
 """Rows whose gains' gradients the library adds up (src/call.h)."""
 
@@ -36,11 +37,10 @@ def kernel(recurrence: str) -> Kernel:
         norm = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
         given = (inputs, h0, c0, weights.hidden, weights.input_bias, weights.hidden_bias, *norm)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
-            output, *last = _Sequence.apply(recurrence.lower(), layer, *given)  # type: ignore[no-untyped-call]
+            results = _Sequence.apply(recurrence.lower(), layer, *given)  # type: ignore[no-untyped-call]
         else:
-            arrays = _run_forward(recurrence.lower(), layer, given, saves=False)
-            output, last = arrays["output"], _last_states(arrays)
-        return output, tuple(last)
+            results = _results(_run_forward(recurrence.lower(), layer, given, saves=layer.every_step), layer)
+        return results[0], results if layer.every_step else results[1:]
 
     return run
 
@@ -64,12 +64,14 @@ def _run_forward(cell: str, layer: Layer, given: Sequence[Tensor | None], *, sav
     return arrays
 
 
-def _last_states(arrays: Arrays) -> list[Tensor]:
-    return [arrays[name][-1].clone() for name in ("output", "cells") if name in arrays]
+def _results(arrays: Arrays, layer: Layer) -> tuple[Tensor, ...]:
+    """The output, then the last states; or the states of every step, of which the output is the first."""
+    states = tuple(arrays[name] for name in ("output", "cells") if name in arrays)
+    return states if layer.every_step else (states[0], *(state[-1].clone() for state in states))
 
 
 class _Sequence(torch.autograd.Function):
-    """(products with the input (T, B, G·H), initial states, parameters) -> (output (T, B, H), last states).
+    """(products with the input (T, B, G·H), initial states, parameters) -> `_results`.
 
     The products with the input are given up: the library writes the gates over them.
     """
@@ -80,7 +82,7 @@ class _Sequence(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.cell, ctx.layer, ctx.names = cell, layer, tuple(arrays)
         ctx.save_for_backward(*arrays.values())
-        return arrays["output"], *_last_states(arrays)
+        return _results(arrays, layer)
 
     @staticmethod
     @once_differentiable
@@ -91,7 +93,7 @@ class _Sequence(torch.autograd.Function):
         T, B, H = arrays["output"].shape
         given: Arrays = {
             name: part.contiguous()
-            for name, part in zip(("d_output", "d_last_h", "d_last_c"), d_results, strict=False)
+            for name, part in zip(_D_EVERY_STEP if layer.every_step else _D_RESULTS, d_results, strict=False)
             if part is not None
         }
         found: Arrays = {"d_inputs": torch.empty_like(inputs), "d_h0": torch.empty_like(h0)}

@@ -33,7 +33,7 @@ typedef struct {
     real *candidate;               /* (T, B, H), GRU: what the reset gate multiplies; absent unless saved and `after` */
     real *normal;                  /* (T, B, padded G H): normalised products; (B, …) unless saved */
     real *scales;                  /* (T, B, 3): 1 / deviation of each normalised group; of the cell mean and scale */
-    const real *d_output;          /* (T, B, H), or absent */
+    const real *d_output, *d_cells; /* (T, B, H), or absent */
     const real *d_last_h, *d_last_c; /* (B, H), or absent */
     real *d_inputs, *d_products;   /* (T, B, G H); the same where they are equal */
     real *d_h0, *d_c0;             /* (B, H) */

@@ -140,6 +140,8 @@ static void lstm_backward(Thread *me, int64_t t, int64_t r, int64_t r_end, int64
             vec factor = dropped(me, row, b);
             vec kept_h = event(me, ZONEOUT_HIDDEN, row, b), kept_c = event(me, ZONEOUT_CELL, row, b);
             vec d_h = new_output_gradient(me, t, row, b), d_c = load(carry_c, LANES);
+            if (call->d_cells)
+                d_c += load(call->d_cells + (t * call->rows + row) * H + at, n);
             vec d_new_h = (1 - kept_h) * d_h, d_new_c = (1 - kept_c) * d_c, squashed;
             if (norm_cell) {
                 squashed = load(me->products + (work->blocks + b) * LANES, LANES);

@@ -1,8 +1,14 @@
-/* Which of the compiled instruction sets this processor has, the best first. */
+/* What the library is, and what of it this machine can use. */
 
-#include <stddef.h>
+#include "team.h"
 
-__attribute__((visibility("default"))) const char *instruction_set(void)
+#define EXPORT __attribute__((visibility("default")))
+
+/* What the sources were when it was compiled (build.py). */
+EXPORT const char *digest(void) { return DIGEST; }
+
+/* The best of the compiled instruction sets that this processor has. */
+EXPORT const char *instruction_set(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -15,12 +21,5 @@ __attribute__((visibility("default"))) const char *instruction_set(void)
     return "plain";
 }
 
-extern void GOMP_parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags)
-#if defined(__APPLE__)
-    __attribute__((weak_import));
-#else
-    __attribute__((weak));
-#endif
-
 /* Whether the threads of an OpenMP runtime are there to be used. */
-__attribute__((visibility("default"))) int has_threads(void) { return GOMP_parallel != NULL; }
+EXPORT int has_threads(void) { return GOMP_parallel != NULL; }

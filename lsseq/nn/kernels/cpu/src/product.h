@@ -10,11 +10,9 @@
 #include "vector.h"
 
 #define MOST_WIDTH 4
-#if VECTOR_BYTES == 64
-#define TILE_ROWS 6
-#else
-#define TILE_ROWS 3
-#endif
+#define MOST_ROWS 6
+/* As many sums as registers hold beside a row of the panel and a factor: of 32, and of 16. */
+#define TILE_ROWS (VECTOR_BYTES == 64 ? MOST_ROWS : 3)
 /* Rows of a panel that are used at a time: they stay in the second-level cache. */
 #define PANEL_ROWS (VECTOR_BYTES == 64 ? 512 : 256)
 
@@ -22,7 +20,7 @@
 INLINE void tile(const int rows, const int width, const real *a, int64_t a_stride, const real *b, int64_t depth,
                  real *c, int64_t c_stride)
 {
-    vec sums[TILE_ROWS][MOST_WIDTH];
+    vec sums[MOST_ROWS][MOST_WIDTH];
 #pragma GCC unroll 6
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
@@ -48,6 +46,11 @@ INLINE void tile(const int rows, const int width, const real *a, int64_t a_strid
             *(unaligned_vec *)(c + i * c_stride + j * LANES) = sums[i][j];
 }
 
+#define REST(ROWS, WIDTH)                                                                                            \
+    case ROWS:                                                                                                       \
+        tile(ROWS, WIDTH, a, a_stride, b, depth, c, c_stride);                                                       \
+        break;
+
 #define TILES_OF(WIDTH)                                                                                              \
     static __attribute__((noinline, unused)) void tiles_##WIDTH(int64_t rows, const real *a, int64_t a_stride,        \
                                                                 const real *b, int64_t depth, real *c)               \
@@ -56,21 +59,11 @@ INLINE void tile(const int rows, const int width, const real *a, int64_t a_strid
         for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * a_stride, c += TILE_ROWS * c_stride)            \
             tile(TILE_ROWS, WIDTH, a, a_stride, b, depth, c, c_stride);                                              \
         switch (rows) {                                                                                              \
-        case 5:                                                                                                      \
-            tile(TILE_ROWS < 5 ? 1 : 5, WIDTH, a, a_stride, b, depth, c, c_stride);                                   \
-            break;                                                                                                   \
-        case 4:                                                                                                      \
-            tile(TILE_ROWS < 4 ? 1 : 4, WIDTH, a, a_stride, b, depth, c, c_stride);                                   \
-            break;                                                                                                   \
-        case 3:                                                                                                      \
-            tile(3, WIDTH, a, a_stride, b, depth, c, c_stride);                                                      \
-            break;                                                                                                   \
-        case 2:                                                                                                      \
-            tile(2, WIDTH, a, a_stride, b, depth, c, c_stride);                                                      \
-            break;                                                                                                   \
-        case 1:                                                                                                      \
-            tile(1, WIDTH, a, a_stride, b, depth, c, c_stride);                                                      \
-            break;                                                                                                   \
+            REST(5, WIDTH)                                                                                           \
+            REST(4, WIDTH)                                                                                           \
+            REST(3, WIDTH)                                                                                           \
+            REST(2, WIDTH)                                                                                           \
+            REST(1, WIDTH)                                                                                           \
         }                                                                                                            \
     }
 

@@ -6,7 +6,13 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #define TEAM_INLINE static inline __attribute__((unused))
 
@@ -21,7 +27,7 @@ extern int omp_get_thread_num(void) MAYBE;
 extern int omp_get_num_threads(void) MAYBE;
 
 typedef struct {
-    atomic_int waiting, round;
+    atomic_int waiting, round, asleep;
 } Barrier;
 
 TEAM_INLINE void run_team(void (*work)(void *), void *data, int threads)
@@ -35,24 +41,46 @@ TEAM_INLINE void run_team(void (*work)(void *), void *data, int threads)
 TEAM_INLINE int team_size(void) { return GOMP_parallel ? omp_get_num_threads() : 1; }
 TEAM_INLINE int team_member(void) { return GOMP_parallel ? omp_get_thread_num() : 0; }
 
-/* Waits until all of the team are here. It spins, because the steps are short, and yields where a core is shared. */
+/* How often a waiting thread looks before it lets go of its core: some ten microseconds, longer than steps differ. */
+#define SPINS 1000
+
+TEAM_INLINE void sleep_through(Barrier *barrier, int round)
+{
+#if defined(__linux__)
+    atomic_fetch_add(&barrier->asleep, 1);
+    while (atomic_load(&barrier->round) == round)
+        syscall(SYS_futex, &barrier->round, FUTEX_WAIT_PRIVATE, round, NULL, NULL, 0);
+    atomic_fetch_sub(&barrier->asleep, 1);
+#else
+    while (atomic_load(&barrier->round) == round)
+        sched_yield();
+#endif
+}
+
+/* Waits until all of the team are here. It spins at first, because steps are short, and then sleeps, because on a busy
+   machine the core that it holds may be the one that another of the team needs. */
 TEAM_INLINE void meet(Barrier *barrier, int team)
 {
     if (team == 1)
         return;
-    int round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&barrier->waiting, 1, memory_order_acq_rel) == team - 1) {
-        atomic_store_explicit(&barrier->waiting, 0, memory_order_relaxed);
-        atomic_store_explicit(&barrier->round, round + 1, memory_order_release);
+    int round = atomic_load(&barrier->round);
+    if (atomic_fetch_add(&barrier->waiting, 1) == team - 1) {
+        atomic_store(&barrier->waiting, 0);
+        atomic_store(&barrier->round, round + 1);
+#if defined(__linux__)
+        if (atomic_load(&barrier->asleep))
+            syscall(SYS_futex, &barrier->round, FUTEX_WAKE_PRIVATE, team, NULL, NULL, 0);
+#endif
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&barrier->round, memory_order_acquire) == round; spins++) {
+    for (int spins = 0; spins < SPINS; spins++) {
+        if (atomic_load(&barrier->round) != round)
+            return;
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
 #endif
-        if (spins > 4000)
-            sched_yield();
     }
+    sleep_through(barrier, round);
 }
 
 /* The part [begin, end) of `all` that a member has. */

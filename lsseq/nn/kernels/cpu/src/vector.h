@@ -52,10 +52,10 @@ INLINE vec choose(ivec which, vec yes, vec no) { return (vec)((which & (ivec)yes
 
 INLINE real sum(vec v)
 {
-    real s = 0;
-    for (int i = 0; i < LANES; i++)
-        s += v[i];
-    return s;
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            v[i] += v[i + half];
+    return v[0];
 }
 
 /* exp(x) = scale (1 + rest): x = n ln 2 + r with |r| <= ln 2 / 2, scale = 2^n, rest = exp(r) - 1 by its series. Exact to

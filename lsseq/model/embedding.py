@@ -1,6 +1,6 @@
-"""The first and the last part of a language model: from tokens to vectors, and from vectors to logits.
+"""The first part of a language model: from tokens to vectors.
 
-Shape letters: T time, B batch, E embedding, H hidden, V vocabulary.
+Shape letters: T time, B batch, E embedding, V vocabulary.
 """
 
 from __future__ import annotations
@@ -31,6 +31,16 @@ class TokenInput(nn.Module):
         self.register_parameter("weight", None if size is None else nn.Parameter(torch.empty(vocabulary_size, size)))
         self.dropout = lnn.EmbeddingDropout(dropout)
 
+    @torch.no_grad()
+    def initialise(self, half_width: float | None) -> None:
+        """Start uniform in ±half_width; without one normal with deviation 1, as in `torch.nn`."""
+        if self.weight is None:
+            return
+        if half_width is None:
+            nn.init.normal_(self.weight)
+        else:
+            nn.init.uniform_(self.weight, -half_width, half_width)
+
     def forward(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
         """(T, B) int64 to (T, B, E); `dtype` is that of one-hot vectors."""
         known, present = tokens.clamp(min=0), (tokens >= 0).unsqueeze(-1)
@@ -42,19 +52,3 @@ class TokenInput(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.vocabulary_size}, {'one-hot' if self.weight is None else self.output_size}"
-
-
-class TokenOutput(nn.Module):
-    """The parameters of the output layer, logits = x Wᵀ + b; with `size` None W is the embedding's (tied)."""
-
-    weight: nn.Parameter | None
-    """(V, H)."""
-
-    def __init__(self, size: int | None, vocabulary_size: int) -> None:
-        super().__init__()
-        # A tied weight is a parameter of the embedding alone, so that a checkpoint holds it once.
-        self.register_parameter("weight", None if size is None else nn.Parameter(torch.empty(vocabulary_size, size)))
-        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
-
-    def extra_repr(self) -> str:
-        return "tied" if self.weight is None else f"{self.weight.shape[1]}, {self.weight.shape[0]}"

@@ -1,0 +1,1 @@
+"""What the recurrent layers of `lsseq.nn` cost, and whether their back ends compute the same."""

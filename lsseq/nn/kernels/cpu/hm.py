@@ -1,0 +1,272 @@
+"""The HM-LSTM over a whole sequence by the compiled library, as a function that autograd knows.
+
+Shape letters: T time, B batch, H hidden, L layers, N events of a layer (src/hm.c).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_double, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from functools import partial
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lsseq.nn.cells.hmlstm import HMState
+from lsseq.nn.kernels.cpu import native
+from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput
+from lsseq.nn.random import Kind
+
+_KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN)
+
+
+class _Layer(ctypes.Structure):
+    """`HmLayer` of src/hm.c."""
+
+    _fields_ = (
+        ("units", c_int64),
+        ("below", c_int64),
+        *(
+            (name, c_void_p)
+            for name in (
+                *("w_below", "w_hidden", "w_above", "bias", "h0", "c0", "z0", "output"),
+                *(
+                    "event",
+                    "source",
+                    "above",
+                    "starts",
+                    "plain",
+                    "h",
+                    "c",
+                    "gates",
+                    "from_hidden",
+                    "for_below",
+                    "input",
+                ),
+                *("d_output", "d_h", "d_c", "d_z", "d_sums", "d_sum_z", "d_hidden_z", "d_below_z", "d_bias_z"),
+            )
+        ),
+    )
+
+
+class _Call(ctypes.Structure):
+    """`HmCall` of src/hm.c."""
+
+    _fields_ = (
+        ("steps", c_int64),
+        ("rows", c_int64),
+        *((name, c_int32) for name in ("layers", "threads")),
+        *((name, c_int32) for name in ("product", "holds", "nested", "flushes", "straight_through", "draws")),
+        ("key", c_uint64),
+        ("first_row", c_uint32),
+        ("unused", c_uint32),
+        ("slope", c_double),
+        ("rates", c_double * len(_KINDS)),
+        ("thresholds", c_int64 * len(_KINDS)),
+        *(
+            (name, c_void_p)
+            for name in (
+                *("from_input", "forced", "numbers", "boundaries", "probabilities", "d_boundaries", "d_probabilities"),
+                "d_from_input",
+            )
+        ),
+        ("layer", ctypes.POINTER(_Layer)),
+    )
+
+
+_GIVEN = ("h0", "c0", "z0", "w_below", "w_hidden", "w_above", "bias")
+"""What is given of each layer; gradients have a `d_` before the name."""
+
+Arrays = dict[str, Tensor]
+"""Tensors by the field that points to them: NAME of the call, K.NAME of layer K; absent ones are not there."""
+
+
+def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutput:
+    """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`) for what `obstacle` has no objection to."""
+    weights, L = hierarchy.weights, len(hierarchy.weights)
+    given: list[Tensor | None] = [F.linear(x, weights[0].below)]
+    for k, (layer, state) in enumerate(zip(weights, states, strict=True)):
+        given += [*state, None if k == 0 else layer.below, layer.hidden, layer.above, layer.bias]
+    if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
+        results = _Sequence.apply(hierarchy, *given)  # type: ignore[no-untyped-call]
+    else:
+        results = _results(_run_forward(hierarchy, given), L)
+    outputs, (boundaries, probabilities) = results[:L], results[L : L + 2]
+    h, c, z = results[L + 2 : 2 * L + 2], results[2 * L + 2 : 3 * L + 2], results[3 * L + 2 :]
+    return HMOutput(outputs, boundaries, probabilities, (h, c, (*z, states[-1].z)))
+
+
+def obstacle(hierarchy: Hierarchy) -> str | None:
+    """Why the kernel cannot compute these layers, or None."""
+    if len(hierarchy.weights) == 1:
+        return "the CPU kernel of the HM-LSTM has two layers or more"
+    if hierarchy.weights[0].cell_gain is not None:
+        return "the CPU kernel of the HM-LSTM has no layer norm"
+    if hierarchy.detector == "soft" and hierarchy.forced is None:
+        return "the CPU kernel of the HM-LSTM has no soft boundaries"
+    if not hierarchy.copies_top:
+        return "the CPU kernel of the HM-LSTM copies the top layer's h"
+    return None
+
+
+def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays:
+    """The forward pass: what was given, what came out, and what the backward pass needs."""
+    names = ["from_input", *(f"{k}.{name}" for k in range(len(hierarchy.weights)) for name in _GIVEN)]
+    arrays = {name: part.contiguous() for name, part in zip(names, given, strict=True) if part is not None}
+    from_input, L = arrays["from_input"], len(hierarchy.weights)
+    T, B, _ = from_input.shape
+    N = (T + 1) * B  # as many events as there can be; memory that is not written is not taken
+    whole = partial(torch.empty, device=from_input.device)
+    arrays["boundaries"], arrays["probabilities"] = (from_input.new_empty(T, B, L - 1) for _ in range(2))
+    for k, layer in enumerate(hierarchy.weights):
+        H = layer.hidden.shape[1]
+        arrays |= {
+            f"{k}.output": from_input.new_empty(T, B, H),
+            f"{k}.event": whole(T + 1, B, dtype=torch.int32),
+            f"{k}.source": whole(N, dtype=torch.int32),
+            f"{k}.above": whole(N, dtype=torch.int32),
+            f"{k}.starts": whole(T + 2, dtype=torch.int64),
+            f"{k}.plain": whole(T, dtype=torch.int64),
+            f"{k}.h": from_input.new_empty(N, H),
+            f"{k}.c": from_input.new_empty(N, H),
+            f"{k}.gates": from_input.new_empty(N, 4 * H),
+            f"{k}.from_hidden": from_input.new_empty(N, 4 * H),
+        }
+        if k > 0:
+            below = hierarchy.weights[k - 1]
+            arrays[f"{k}.input"] = from_input.new_empty(N, layer.below.shape[1])
+            if below.above is not None:
+                arrays[f"{k}.for_below"] = from_input.new_empty(N, 4 * below.hidden.shape[1])
+    if hierarchy.forced is not None:
+        arrays["forced"] = hierarchy.forced.to(from_input.dtype).contiguous()
+    numbers = [hierarchy.numbers(k, from_input) for k in range(L - 1)]
+    if None not in numbers:
+        arrays["numbers"] = torch.stack(cast(list[Tensor], numbers))
+    _call("hm_forward", hierarchy, arrays)
+    return arrays
+
+
+def _results(arrays: Arrays, L: int) -> tuple[Tensor, ...]:
+    """Outputs, boundaries, probabilities, last h, last c of each layer, last z of each but the top."""
+    boundaries = arrays["boundaries"]
+    last = [arrays[f"{k}.event"][-1].long() for k in range(L)]
+    return (
+        *(arrays[f"{k}.output"] for k in range(L)),
+        boundaries,
+        arrays["probabilities"],
+        *(arrays[f"{k}.{name}"][last[k]] for name in "hc" for k in range(L)),
+        *(boundaries[-1, :, k : k + 1].clone() for k in range(L - 1)),
+    )
+
+
+class _Sequence(torch.autograd.Function):
+    """(W x of the first layer (T, B, 4H + 1), then of each layer `_GIVEN`) -> `_results`."""
+
+    @staticmethod
+    def forward(ctx: Any, hierarchy: Hierarchy, *given: Tensor | None) -> tuple[Tensor, ...]:
+        arrays = _run_forward(hierarchy, given)
+        ctx.set_materialize_grads(False)
+        ctx.hierarchy, ctx.names = hierarchy, tuple(arrays)
+        ctx.save_for_backward(*arrays.values())
+        return _results(arrays, len(hierarchy.weights))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *d_results: Tensor | None) -> tuple[Tensor | None, ...]:
+        hierarchy: Hierarchy = ctx.hierarchy
+        L = len(hierarchy.weights)
+        arrays: Arrays = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
+        names = [f"{k}.d_output" for k in range(L)] + ["d_boundaries", "d_probabilities"]
+        names += [f"{k}.d_{name}" for name in "hcz" for k in range(L)][:-1]
+        given = {name: d.contiguous() for name, d in zip(names, d_results, strict=True) if d is not None}
+        found: Arrays = {"d_from_input": torch.empty_like(arrays["from_input"])}
+        counts = [int(arrays[f"{k}.starts"][-1]) for k in range(L)]
+        for k, N in enumerate(counts):
+            found |= _gradient_arrays(arrays, given, k, N)
+        _call("hm_backward", hierarchy, arrays | given | found)
+        gradients: list[Tensor | None] = [found["d_from_input"]]
+        for k in range(L):
+            gradients += [found[f"{k}.d_{name}"] for name in "hcz"]
+            gradients += _weight_gradients(arrays, found, k, counts)
+        return None, *gradients
+
+
+def _gradient_arrays(arrays: Arrays, given: Arrays, k: int, N: int) -> Arrays:
+    """The arrays of a layer of N events that the backward pass writes; those of its last state it goes on from."""
+    h = arrays[f"{k}.h"]
+    B, H = arrays[f"{k}.h0"].shape
+    # Those of the last state are written over, therefore a copy.
+    last = {name: given.get(f"{k}.d_{name}") for name in "hcz"}
+    found = {
+        f"{k}.d_{name}": torch.zeros_like(arrays[f"{k}.{name}0"]) if d is None else d.clone()
+        for name, d in last.items()
+    }
+    return found | {
+        f"{k}.d_sums": h.new_empty(N, 4 * H),
+        f"{k}.d_sum_z": h.new_zeros(N),
+        f"{k}.d_hidden_z": h.new_zeros(N),
+        f"{k}.d_below_z": h.new_zeros(N),
+        f"{k}.d_bias_z": h.new_zeros(B),
+    }
+
+
+def _weight_gradients(arrays: Arrays, found: Arrays, k: int, counts: list[int]) -> list[Tensor | None]:
+    """The gradients of w_below, w_hidden, w_above and bias of a layer, each one product over all events."""
+    N, B, top = counts[k], arrays[f"{k}.h0"].shape[0], k == len(counts) - 1
+    d_sums, d_sum_z = found[f"{k}.d_sums"][B:], found[f"{k}.d_sum_z"][B:]
+    h = arrays[f"{k}.h"][:N]
+
+    def with_detector(gates: Tensor, boundary: Tensor) -> Tensor:
+        return gates if top else torch.cat([gates, boundary.unsqueeze(0)])
+
+    below = None
+    if k > 0:
+        read = arrays[f"{k}.input"][B:N]
+        below = with_detector(d_sums.t() @ read, d_sum_z @ read)
+    hidden = with_detector(d_sums.t() @ h[arrays[f"{k}.source"][B:N]], found[f"{k}.d_hidden_z"] @ h)
+    above = None
+    if f"{k}.w_above" in arrays:
+        h_above, event = arrays[f"{k + 1}.h"][: counts[k + 1]], arrays[f"{k}.above"][B:N]
+        reads = (event >= 0).nonzero().squeeze(1)
+        gates = d_sums[reads].t() @ h_above[event[reads]]
+        above = with_detector(gates, found[f"{k + 1}.d_below_z"] @ h_above)
+    bias = d_sums.sum(0)
+    return [below, hidden, above, bias if top else torch.cat([bias, found[f"{k}.d_bias_z"].sum(0, keepdim=True)])]
+
+
+def _call(name: str, hierarchy: Hierarchy, arrays: Arrays) -> None:
+    """Run a function of the library on these arrays."""
+    T, B, _ = arrays["from_input"].shape
+    layers = (_Layer * len(hierarchy.weights))()
+    work = 0
+    for layer, weights in zip(layers, hierarchy.weights, strict=True):
+        layer.units, layer.below = weights.hidden.shape[1], weights.below.shape[1]
+        work += B * layer.units**2
+    draws = hierarchy.draws(0)
+    rates = (hierarchy.zoneout_cell, hierarchy.zoneout_hidden)
+    call = _Call(
+        steps=T,
+        rows=B,
+        layers=len(layers),
+        threads=native.threads(T, work),
+        product=hierarchy.gradient == "product",
+        holds=hierarchy.holds,
+        nested=hierarchy.nested,
+        flushes=hierarchy.flushes,
+        straight_through=hierarchy.straight_through,
+        draws=draws is not None,
+        key=0 if draws is None else draws.key,
+        first_row=0 if draws is None else draws.first_row,
+        slope=hierarchy.slope,
+        rates=(c_double * len(_KINDS))(*rates),
+        thresholds=(c_int64 * len(_KINDS))(*(round(rate * 2**32) - 2**31 for rate in rates)),
+        layer=layers,
+    )
+    for field, tensor in arrays.items():
+        k, _, of_layer = field.rpartition(".")
+        setattr(layers[int(k)] if k else call, of_layer, tensor.data_ptr())
+    native.call_function(name, arrays["from_input"].dtype, call)

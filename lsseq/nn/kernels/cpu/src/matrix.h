@@ -1,0 +1,73 @@
+/* A packed weight as a matrix of any number of columns, whose panels the threads of a team share. */
+
+#ifndef MATRIX_H
+#define MATRIX_H
+
+#include "product.h"
+#include "team.h"
+
+typedef struct {
+    real *packed; /* (panels, depth, width, LANES) */
+    int64_t depth, columns, panels;
+    int width;
+} Matrix;
+
+/* The widest panels of which there are enough for the threads. */
+static Matrix matrix_of(int64_t depth, int64_t columns, int threads)
+{
+    int64_t vectors = (columns + LANES - 1) / LANES;
+    int width = MOST_WIDTH;
+    while (width > 1 && (vectors + width - 1) / width < threads)
+        width /= 2;
+    return (Matrix){.depth = depth, .columns = columns, .panels = (vectors + width - 1) / width, .width = width};
+}
+
+INLINE int64_t matrix_size(const Matrix *matrix) { return matrix->panels * matrix->depth * matrix->width * LANES; }
+
+INLINE int64_t lanes_at(const Matrix *matrix, int64_t vector)
+{
+    int64_t left = matrix->columns - vector * LANES;
+    return left < 0 ? 0 : left < LANES ? left : LANES;
+}
+
+/* Packs a member's panels of a weight: its rows become the columns (`rows`), or its columns do, which has `stride` of
+   them. */
+static void pack_matrix(Matrix *matrix, const real *weight, int64_t stride, int rows, int member, int team)
+{
+    for (int64_t p = share(matrix->panels, member, team); p < share(matrix->panels, member + 1, team); p++)
+        for (int v = 0; v < matrix->width; v++) {
+            int64_t vector = p * matrix->width + v, lanes = lanes_at(matrix, vector);
+            real *to = matrix->packed + (p * matrix->depth * matrix->width + v) * LANES;
+            if (rows)
+                pack_rows(weight + vector * LANES * stride, stride, lanes, matrix->depth, matrix->width, to);
+            else
+                pack_columns(weight + vector * LANES, stride, lanes, matrix->depth, matrix->width, to);
+        }
+}
+
+/* A member's panels of out (rows, columns) = a (rows, depth) times the matrix, or += with `add`; both are dense.
+   `scratch` holds rows times the width of a panel. */
+static void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, int add, real *scratch, int member,
+                     int team)
+{
+    if (rows == 0)
+        return;
+    for (int64_t p = share(matrix->panels, member, team); p < share(matrix->panels, member + 1, team); p++) {
+        const int width = matrix->width;
+        for (int64_t r = 0; r < rows; r++)
+            for (int v = 0; v < width; v++) {
+                int64_t vector = p * width + v;
+                vec old = add ? load(out + r * matrix->columns + vector * LANES, lanes_at(matrix, vector)) : all(0);
+                store(scratch + (r * width + v) * LANES, old, LANES);
+            }
+        add_product(rows, a, matrix->depth, matrix->packed + p * matrix->depth * width * LANES, matrix->depth, width, scratch);
+        for (int64_t r = 0; r < rows; r++)
+            for (int v = 0; v < width; v++) {
+                int64_t vector = p * width + v;
+                store(out + r * matrix->columns + vector * LANES, load(scratch + (r * width + v) * LANES, LANES),
+                      lanes_at(matrix, vector));
+            }
+    }
+}
+
+#endif

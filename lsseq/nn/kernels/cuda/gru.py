@@ -1,0 +1,270 @@
+"""The GRU; the equations are those of lsseq/nn/cells/gru.py.
+
+Where the reset gate acts after the product, a step is a product and a kernel. Where it acts before, it is two of each:
+for r and z, then for n from the state that was reset.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from lsseq.nn.kernels.cuda.call import Arrays, Call, Gradients
+from lsseq.nn.kernels.cuda.elementwise import grid, line_of, take, tanh, units_of
+from lsseq.nn.kernels.cuda.masks import DROPOUT, HIDDEN, kept, share
+from lsseq.nn.kernels.cuda.products import Backward, Product
+
+
+@triton.jit
+def _new_state(z, n, old, words, rates, t, row, unit, DRAWS_H: tl.constexpr, DROPS: tl.constexpr):
+    new = z * old + (1 - z) * (kept(DROPS, words, rates, t, row, unit) * n)
+    keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
+    return keeps * old + (1 - keeps) * new
+
+
+@triton.jit(do_not_specialize=["t"])
+def _forward(
+    gates,  # (T, B, 3H): the products with the input, in whose place the gates are left
+    products,  # (B, 3H): those with the state
+    inner,  # (T, B, H): what the reset gate multiplies; None where nothing is saved
+    states,  # (T + 1, B, H)
+    words,
+    rates,
+    t,
+    B,
+    H,
+    DRAWS_H: tl.constexpr,
+    DROPS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Reset after the product: all of a step."""
+    row, unit, line = tl.program_id(0), units_of(BLOCK), line_of(t, B)
+    inside = unit < H
+    gates += line * 3 * H + unit
+    products += row * 3 * H + unit
+    states += line * H + unit
+    r = tl.sigmoid(take(gates, inside, rates) + take(products, inside, rates))
+    z = tl.sigmoid(take(gates + H, inside, rates) + take(products + H, inside, rates))
+    h_n = take(products + 2 * H, inside, rates)
+    n = tanh(take(gates + 2 * H, inside, rates) + r * h_n)
+    new = _new_state(z, n, take(states, inside, rates), words, rates, t, row, unit, DRAWS_H, DROPS)
+    tl.store(states + B * H, new, mask=inside)
+    if inner is not None:
+        tl.store(gates, r, mask=inside)
+        tl.store(gates + H, z, mask=inside)
+        tl.store(gates + 2 * H, n, mask=inside)
+        tl.store(inner + line * H + unit, h_n, mask=inside)
+
+
+@triton.jit(do_not_specialize=["t"])
+def _forward_gates(
+    gates,  # (T, B, 3H): the sums of r and z, in whose place the gates are left
+    reset,  # (B, H): r ⊙ h
+    states,  # (T + 1, B, H)
+    rates,
+    t,
+    B,
+    H,
+    BLOCK: tl.constexpr,
+):
+    """Reset before the product: r and z."""
+    unit, line = units_of(BLOCK), line_of(t, B)
+    inside = unit < H
+    gates += line * 3 * H + unit
+    r = tl.sigmoid(take(gates, inside, rates))
+    z = tl.sigmoid(take(gates + H, inside, rates))
+    tl.store(gates, r, mask=inside)
+    tl.store(gates + H, z, mask=inside)
+    old = take(states + line * H + unit, inside, rates)
+    tl.store(reset + tl.program_id(0) * H + unit, r * old, mask=inside)
+
+
+@triton.jit(do_not_specialize=["t"])
+def _forward_candidate(
+    gates,  # (T, B, 3H): r, z and the sums of n, in whose place n is left
+    states,  # (T + 1, B, H)
+    words,
+    rates,
+    t,
+    B,
+    H,
+    DRAWS_H: tl.constexpr,
+    DROPS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Reset before the product: n and the new state."""
+    row, unit, line = tl.program_id(0), units_of(BLOCK), line_of(t, B)
+    inside = unit < H
+    gates += line * 3 * H + unit
+    states += line * H + unit
+    z = take(gates + H, inside, rates)
+    n = tanh(take(gates + 2 * H, inside, rates))
+    new = _new_state(z, n, take(states, inside, rates), words, rates, t, row, unit, DRAWS_H, DROPS)
+    tl.store(states + B * H, new, mask=inside)
+    tl.store(gates + 2 * H, n, mask=inside)
+
+
+@triton.jit(do_not_specialize=["t"])
+def _backward(
+    gates,  # (T, B, 3H)
+    inner,  # (T, B, H); None where the reset gate acts before the product
+    states,  # (T + 1, B, H)
+    d_outputs,  # (T, B, H)
+    d_state,  # (B, H): what came through the product of the step after
+    carry_h,  # (B, H): what comes past it
+    d_sums,  # (T, B, 3H): of the products with the input
+    d_products,  # (T, B, 3H): of those with the state; d_sums itself where the reset gate acts before the product
+    words,
+    rates,
+    t,
+    B,
+    H,
+    DRAWS_H: tl.constexpr,
+    DROPS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """All gradients of a step, without that of r where it acts before the product."""
+    row, unit, line = tl.program_id(0), units_of(BLOCK), line_of(t, B)
+    inside = unit < H
+    gates += line * 3 * H + unit
+    d_sums += line * 3 * H + unit
+    d_products += line * 3 * H + unit
+    at, here = row * H + unit, line * H + unit
+    r = take(gates, inside, rates)
+    z = take(gates + H, inside, rates)
+    n = take(gates + 2 * H, inside, rates)
+    old = take(states + here, inside, rates)
+    factor = kept(DROPS, words, rates, t, row, unit)
+    keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
+    d_h = take(d_outputs + here, inside, rates) + take(d_state + at, inside, rates)
+    d_h += take(carry_h + at, inside, rates)
+    d_new = (1 - keeps) * d_h
+    d_z = d_new * (old - factor * n) * z * (1 - z)
+    d_n = d_new * (1 - z) * factor * (1 - n * n)
+    tl.store(d_sums + H, d_z, mask=inside)
+    tl.store(d_sums + 2 * H, d_n, mask=inside)
+    tl.store(carry_h + at, keeps * d_h + d_new * z, mask=inside)
+    if inner is not None:
+        d_r = d_n * take(inner + here, inside, rates) * r * (1 - r)
+        tl.store(d_sums, d_r, mask=inside)
+        tl.store(d_products, d_r, mask=inside)
+        tl.store(d_products + H, d_z, mask=inside)
+        tl.store(d_products + 2 * H, d_n * r, mask=inside)
+
+
+@triton.jit(do_not_specialize=["t"])
+def _backward_reset(
+    gates,  # (T, B, 3H)
+    states,  # (T + 1, B, H)
+    d_reset,  # (B, H): of r ⊙ h
+    carry_h,  # (B, H)
+    d_sums,  # (T, B, 3H)
+    rates,
+    t,
+    B,
+    H,
+    BLOCK: tl.constexpr,
+):
+    """Reset before the product: from the state that was reset to r and the state."""
+    unit, line = units_of(BLOCK), line_of(t, B)
+    inside = unit < H
+    at = tl.program_id(0) * H + unit
+    r = take(gates + line * 3 * H + unit, inside, rates)
+    d = take(d_reset + at, inside, rates)
+    d_r = d * take(states + line * H + unit, inside, rates) * r * (1 - r)
+    tl.store(d_sums + line * 3 * H + unit, d_r, mask=inside)
+    tl.store(carry_h + at, take(carry_h + at, inside, rates) + d * r, mask=inside)
+
+
+def forward(call: Call) -> None:
+    """All steps: fills the states."""
+    a, (_, B, H) = call.arrays, call.sizes
+    if "gain" in a:
+        a["raw"] = call.each_step(B, 3 * H)
+    if call.variant == "before":
+        _all_before(call)
+    else:
+        if call.saves:
+            a["inner"] = call.each_step(B, H)
+        _all_after(call)
+
+
+def backward(call: Call, d: Gradients) -> Arrays:
+    """All steps back: the gradients of the parameters."""
+    return _all_before_backward(call, d) if call.variant == "before" else _all_after_backward(call, d)
+
+
+def _product(call: Call, groups: list[int], begin: int = 0) -> Product:
+    """With the rows of the weight from `begin` on."""
+    rows = slice(begin, begin + sum(groups))
+    gain, raw = call.arrays.get("gain"), call.arrays.get("raw")
+    return Product(
+        call.arrays["weight"][rows],
+        None if gain is None else gain[rows],
+        groups,
+        None if raw is None else raw[..., rows],
+    )
+
+
+def _masks(call: Call) -> tuple[bool, bool]:
+    return call.masks.drawn[HIDDEN.value], call.masks.drawn[DROPOUT.value]
+
+
+def _all_after(call: Call) -> None:
+    a, masks, (T, B, H) = call.arrays, call.masks, call.sizes
+    sums, states = a["sums"], a["states"]
+    product, out = _product(call, [2 * H, H]), sums.new_empty(B, 3 * H)
+    bias = a["bias"] if "bias" in a else sums.new_zeros(3 * H)
+    programs, block = grid(B, H)
+    for t in range(T):
+        product.add(t, states[t], bias, out)
+        _forward[programs](sums, out, a.get("inner"), states, masks.words, masks.rates, t, B, H, *_masks(call), block)
+
+
+def _all_after_backward(call: Call, d: Gradients) -> Arrays:
+    a, masks, (T, B, H) = call.arrays, call.masks, call.sizes
+    d_products = torch.empty_like(d.sums)
+    product = Backward(_product(call, [2 * H, H]), d_products)
+    programs, block = grid(B, H)
+    for t in reversed(range(T)):
+        _backward[programs](
+            *(a["sums"], a["inner"], a["states"], d.outputs, d.state, d.carry_h, d.sums, d_products),
+            *(masks.words, masks.rates, t, B, H, *_masks(call), block),
+        )
+        product.step(t, d.state)
+    found = product.parameters(a["states"][:-1])
+    return found | {"bias": d_products.sum((0, 1))} if "bias" in a else found
+
+
+def _all_before(call: Call) -> None:
+    a, masks, (T, B, H) = call.arrays, call.masks, call.sizes
+    sums, states = a["sums"], a["states"]
+    gates, candidate = _product(call, [2 * H]), _product(call, [H], 2 * H)
+    reset = sums.new_empty(B, H)
+    programs, block = grid(B, H)
+    for t in range(T):
+        sums_rz, sums_n = sums[t, :, : 2 * H], sums[t, :, 2 * H :]
+        gates.add(t, states[t], sums_rz, sums_rz)
+        _forward_gates[programs](sums, reset, states, masks.rates, t, B, H, block)
+        candidate.add(t, reset, sums_n, sums_n)
+        _forward_candidate[programs](sums, states, masks.words, masks.rates, t, B, H, *_masks(call), block)
+
+
+def _all_before_backward(call: Call, d: Gradients) -> Arrays:
+    a, masks, (T, B, H) = call.arrays, call.masks, call.sizes
+    gates = Backward(_product(call, [2 * H]), d.sums[..., : 2 * H])
+    candidate = Backward(_product(call, [H], 2 * H), d.sums[..., 2 * H :])
+    d_reset = torch.empty_like(d.state)
+    programs, block = grid(B, H)
+    for t in reversed(range(T)):
+        _backward[programs](
+            *(a["sums"], None, a["states"], d.outputs, d.state, d.carry_h, d.sums, d.sums),
+            *(masks.words, masks.rates, t, B, H, *_masks(call), block),
+        )
+        candidate.step(t, d_reset)
+        _backward_reset[programs](a["sums"], a["states"], d_reset, d.carry_h, d.sums, masks.rates, t, B, H, block)
+        gates.step(t, d.state)
+    before = a["states"][:-1]
+    of_gates, of_candidate = gates.parameters(before), candidate.parameters(a["sums"][..., :H] * before)
+    return {name: torch.cat([of_gates[name], of_candidate[name]]) for name in of_gates}

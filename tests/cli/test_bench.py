@@ -1,0 +1,116 @@
+"""`lsseq bench` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import kernels_at_hand as at_hand
+import pytest
+from tiny_run import cli_in_process
+
+from lsseq.measure import bench, machine
+from lsseq.measure.case import Shape
+
+Cli = Callable[..., Any]
+TINY = ("--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.setattr(machine, "product_speed", lambda device, dtype: 1e10)
+    return cli_in_process(capfd)
+
+
+def test_a_table_of_recurrences_and_its_json(cli: Cli) -> None:
+    text = cli("bench", *TINY).stdout.splitlines()
+    assert text[0].startswith("cpu: ")
+    assert " 1 thread(s)" in text[0]
+    table = text[text.index("") + 1 :]
+    assert table[0].split()[:3] == ["layer", "back", "end"]
+    assert len(table) == 1 + len(bench.RECURRENCES)
+
+    result = cli("bench", *TINY, "--json")
+    values = json.loads(result.stdout)
+    assert set(values) == {"device", "machine", "torch", "threads", "load", "gemm_flops_per_second", "rows"}
+    assert (values["device"], values["threads"]) == ("cpu", 1)
+    assert [(row["cell"], row["options"]) for row in values["rows"]] == [*bench.RECURRENCES]
+    for row in values["rows"]:
+        assert set(row) == {
+            *("cell", "options", "backend", "forward_backend", "dtype", "input", "hidden", "layers", "batch", "steps"),
+            *("forward_ratio", "train_ratio", "spread", "pairs", "tokens_per_second", "gemm_fraction"),
+            *("peak_bytes", "memory_ratio"),
+        }
+        assert [row[size] for size in ("input", "hidden", "layers", "batch", "steps")] == [16, 16, 1, 2, 3]
+        assert row["forward_ratio"] > 0
+    assert "9 row(s), all checked first; about 1 minute(s)" in result.stderr
+
+
+def test_one_layer(cli: Cli) -> None:
+    options = ("--zoneout-hidden", 0.1, "--reset", "before", "--backend", "reference", "--dtype", "float64")
+    (row,) = json.loads(cli("bench", "--cell", "GRU", *options, *TINY, "--input", 5, "--layers", 2, "--json").stdout)[
+        "rows"
+    ]
+    assert (row["cell"], row["options"]) == ("GRU", {"zoneout_hidden": 0.1, "reset": "before"})
+    assert (row["backend"], row["dtype"], row["input"], row["layers"]) == ("reference", "float64", 5, 2)
+
+
+def test_the_grid(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "GRID", [Shape(4, 4, batch=2, steps=3), Shape(4, 6, batch=1, steps=2)])
+    rows = json.loads(cli("bench", "--grid", "--pairs", 2, "--threads", 1, "--json").stdout)["rows"]
+    assert [(row["options"], row["hidden"]) for row in rows] == [(bench.ZONEOUT[1], 4), (bench.ZONEOUT[1], 6)]
+
+
+def test_a_kernel_that_deviates_is_not_timed(cli: Cli) -> None:
+    for as_json in ((), ("--json",)):
+        with at_hand.fused(at_hand.output_off):
+            result = cli("bench", "--cell", "LSTM", "--zoneout-cell", 0.5, *TINY, *as_json, check=1)
+        assert "error: LSTM(zoneout_cell=0.5) is not timed: its back end `fused` deviates" in result.stderr
+        assert result.stderr.endswith("hint: `lsseq doctor` checks every back end here\n")
+        assert "LSTM" not in result.stdout
+        assert not (as_json and result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--cell", "LTSM"], "'LTSM' is not one of"),
+        (["--hidden", "-3"], "Invalid value for '--hidden'"),
+        (["--batch", "0"], "Invalid value for '--batch'"),
+        (["--pairs", "1"], "Invalid value for '--pairs'"),
+        (["--cell", "LSTM", "--zoneout-cell", "1.5"], "Invalid value for '--zoneout-cell'"),
+        (["--norm", "layer"], "--norm needs --cell"),
+        (["--zoneout-cell", "0.1"], "--zoneout-cell needs --cell"),
+        (["--cell", "GRU", "--zoneout-cell", "0.1"], "GRU has no option `zoneout_cell`"),
+        (["--grid", "--steps", "9"], "--grid and --steps exclude each other"),
+        (["--cell", "LSTM", "--norm", "layer", "--backend", "cudnn"], "cannot serve norm='layer'"),
+        (["--backend", "cudnn"], "cannot serve zoneout_cell=0.5"),
+    ],
+)
+def test_wrong_requests(args: list[str], message: str, cli: Cli) -> None:
+    result = cli("bench", *args, check=2)
+    assert message in result.stderr.splitlines()[0]
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(("verb", "user"), [("bench", None), ("bench", "active"), ("doctor", None)])
+def test_waiting_threads_do_not_spin(verb: str, user: str | None) -> None:
+    watch = f"""
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("OMP_WAIT_POLICY"))
+            os._exit(0 if sys.stdout.flush() is None else 1)
+sys.meta_path.insert(0, Watch())
+from lsseq.cli import main
+main(["{verb}"])
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": user} if user else {}
+    said = subprocess.run([sys.executable, "-c", watch], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout == f"{user or 'passive'}\n"
