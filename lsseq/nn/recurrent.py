@@ -257,7 +257,8 @@ class Recurrent(nn.RNNBase):
             else:
                 x, own = run(x, own, weights)
             found.append(own)
-        return x, found[0] if len(found) == 1 else tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        # A copy even of one layer's, because a view refuses `detach_()`.
+        return x, tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
     def _vendor_layer(self, packed: PackedSequence | None) -> _RunLayer:
         return partial(

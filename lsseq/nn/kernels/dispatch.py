@@ -66,7 +66,7 @@ class Request:
     """Type of the device."""
     dtype: torch.dtype
     traced: bool = False
-    """Whether the call is under autocast or seen by a compiler, which both need PyTorch's operations."""
+    """Whether autocast, a compiler or a transform follows the call, which needs PyTorch's operations."""
     gradient: bool = True
     """Whether a backward pass may follow."""
     few: bool = False
@@ -142,7 +142,7 @@ def _obstacle(request: Request) -> str | None:
     if request.device not in FUSED:
         return f"there are no fused kernels for {request.device}"
     if request.traced:
-        return "the fused kernels serve neither autocast nor tracing"
+        return "the fused kernels serve neither autocast nor tracing nor torch.func"
     if request.recurrence == "HMLSTM" and request.device not in _HM_FUSED:
         return f"there is no fused HM-LSTM for {request.device}"
     if request.beyond_fused:

@@ -17,9 +17,7 @@ def description() -> str:
 
 def obstacle(dtype: torch.dtype) -> str | None:
     """Why the kernels cannot be used here, or None."""
-    found = native.library()
-    if isinstance(found, str):
-        return found
     if dtype not in native.TYPES:
         return f"the CPU kernels compute in float32 and float64, not {str(dtype).removeprefix('torch.')}"
-    return None
+    found = native.library()
+    return found if isinstance(found, str) else None

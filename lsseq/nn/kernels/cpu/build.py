@@ -56,7 +56,7 @@ def compile_kernels() -> None:
     """
     compiler = shlex.split(os.environ.get("CC") or "cc")
     sets = _X86 if platform.machine().lower() in ("x86_64", "amd64") else _PLAIN
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=LIBRARY.parent) as folder:
         jobs = [("processor.c", "processor.o", [f'-DDIGEST="{digest()}"'])]
         for number, type_flags in _TYPES.items():
             for name, set_flags in sets.items():
@@ -71,7 +71,7 @@ def compile_kernels() -> None:
         undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
         made = Path(folder, LIBRARY.name)
         _run([*compiler, "-shared", *undefined, *objects, "-o", str(made)])
-        LIBRARY.write_bytes(made.read_bytes())
+        made.replace(LIBRARY)  # whole or not at all; a process that has loaded the old one keeps it
 
 
 def _run(command: list[str]) -> None:

@@ -54,7 +54,7 @@ def _run_forward(cell: str, layer: Layer, given: Sequence[Tensor | None], *, sav
     arrays["output"] = inputs.new_empty(T, B, H)
     if cell == "lstm":
         arrays["cells"] = inputs.new_empty(kept, B, H)
-    if cell == "gru" and saves:
+    if cell == "gru" and layer.variant == "after" and saves:
         arrays["candidate"] = inputs.new_empty(T, B, H)
     if "gain" in arrays:
         padded = native.padded_units(H, inputs.dtype) * (columns // H)

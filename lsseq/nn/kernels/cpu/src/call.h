@@ -30,14 +30,14 @@ typedef struct {
     real *inputs;                  /* (T, B, G H): products with the input; the gates take their place where saved */
     real *output;                  /* (T, B, H) */
     real *cells;                   /* (T, B, H), LSTM; (B, H) unless saved */
-    real *candidate;               /* (T, B, H), GRU: what the reset gate multiplies (`after`); absent unless saved */
+    real *candidate;               /* (T, B, H), GRU: what the reset gate multiplies; absent unless saved and `after` */
     real *normal;                  /* (T, B, padded G H): normalised products; (B, …) unless saved */
     real *scales;                  /* (T, B, 3): 1 / deviation of each normalised group; of the cell mean and scale */
     const real *d_output, *d_cells; /* (T, B, H), or absent */
     const real *d_last_h, *d_last_c; /* (B, H), or absent */
     real *d_inputs, *d_products;   /* (T, B, G H); the same where they are equal */
     real *d_h0, *d_c0;             /* (B, H) */
-    real *d_bias_x, *d_bias_h;     /* (G H), without layer norm */
+    real *d_bias_x, *d_bias_h;     /* (G H), without layer norm; absent without biases, as d_cell_bias is */
     real *d_gain, *d_cell_gain, *d_cell_bias; /* (row blocks, G H), (row blocks, H) twice: to be summed over the first */
 } Call;
 
@@ -79,7 +79,7 @@ typedef struct {
     real *reset; /* (B, H): the state as the reset gate of a GRU leaves it to the product */
     real *d_h, *d_c, *d_reset; /* gradients carried to the step before, (panels, B, width) */
     real *d_bias, *d_candidate_bias;
-    char *end;   /* of what was taken of the arena */
+    int64_t taken; /* bytes of the arena */
     char *arena;
 } Work;
 
@@ -124,9 +124,9 @@ INLINE const real *state_before(const Call *call, int64_t t)
 /* Memory from the arena, on a boundary of 64 bytes. */
 static void *take(Work *work, int64_t bytes)
 {
-    char *begin = work->end;
-    work->end += (bytes + 63) / 64 * 64;
-    return work->arena ? begin : NULL;
+    void *begin = work->arena ? work->arena + work->taken : NULL;
+    work->taken += (bytes + 63) / 64 * 64;
+    return begin;
 }
 
 static void prepare_masks(Work *work)

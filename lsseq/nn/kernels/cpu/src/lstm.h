@@ -87,7 +87,8 @@ static void lstm_cell_backward(Thread *me, int64_t t, int64_t r)
     const Call *call = work->call;
     const int64_t H = call->units, row = t * call->rows + r;
     const real *gates = call->inputs + row * 4 * H;
-    real *d_gain = call->d_cell_gain + r / ROW_BLOCK * H, *d_bias = call->d_cell_bias + r / ROW_BLOCK * H;
+    real *d_gain = call->d_cell_gain + r / ROW_BLOCK * H;
+    real *d_bias = call->d_cell_bias ? call->d_cell_bias + r / ROW_BLOCK * H : NULL;
     vec total = {0}, along = {0};
     for (int64_t b = 0; b < work->blocks; b++) {
         int64_t n = lanes_of(call, b), at = b * LANES;
@@ -104,7 +105,8 @@ static void lstm_cell_backward(Thread *me, int64_t t, int64_t r)
         vec d = new_output_gradient(me, t, r, b) * (1 - event(me, ZONEOUT_HIDDEN, r, b));
         d = d * load(gates + 3 * H + at, n) * (1 - squashed * squashed);
         store(d_gain + at, load(d_gain + at, n) + d * value, n);
-        store(d_bias + at, load(d_bias + at, n) + d, n);
+        if (d_bias)
+            store(d_bias + at, load(d_bias + at, n) + d, n);
         total += d * gain;
         along += d * gain * value;
         store(me->row + at, value, LANES);

@@ -44,7 +44,7 @@ static void rnn_backward(Thread *me, int64_t t, int64_t r, int64_t r_end, int64_
             if (call->d_output)
                 d += load(call->d_output + line * H + at, n);
             vec d_sum = (1 - kept) * d;
-            d_sum = call->variant ? choose(new > 0, d_sum, all(0)) : d_sum * (1 - new * new);
+            d_sum = call->variant ? choose(new <= 0, all(0), d_sum) : d_sum * (1 - new * new);
             store(call->d_inputs + line * H + at, d_sum, n);
             if (work->norm)
                 store(call->d_products + line * H + at, d_sum, n);

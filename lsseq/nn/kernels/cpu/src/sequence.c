@@ -32,7 +32,7 @@ static void lay_out(Job *job)
     const Call *call = work->call;
     const int64_t vector = LANES * (int64_t)sizeof(real), B = call->rows, H = call->units;
     const int stages = 1 + two_stages(job), packs = job->backward || B * call->steps >= FEW;
-    work->end = work->arena;
+    work->taken = 0;
     if (stages == 1)
         add_stage(work, &work->stages[0], 0, work->gates, work->gates == 3 ? 2 : work->gates);
     else {
@@ -175,7 +175,7 @@ static int run(const Call *call, Cell cell, int backward)
     work->norm = call->gain != NULL;
     prepare_masks(work);
     lay_out(&job);
-    work->arena = aligned_alloc(64, (size_t)(work->end - (char *)NULL) + 64);
+    work->arena = aligned_alloc(64, (size_t)work->taken);
     if (!work->arena)
         return 1;
     lay_out(&job);
