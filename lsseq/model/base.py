@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from lsseq.data.batches import Batch
 
 Extras = dict[str, Tensor]
-"""What a model has to tell besides its predictions, by name, such as the boundaries that it found."""
+"""What a model has to tell besides its predictions, by name, such as the boundaries that it found. Numbers and lists of
+them go into the lines of a training."""
+PENALTY = "penalty"
+"""Under this name a recurrence tells what it adds to the loss in training, a scalar."""
 
 
 @dataclass
@@ -55,6 +58,9 @@ class SequenceModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch, state: State = None) -> Output:
         """The loss of a window, for training."""
+
+    def at_epoch(self, epoch: int) -> None:
+        """Called before each training step with the whole epochs that are done, for schedules inside the model."""
 
     @abstractmethod
     def score(self, batch: Batch, state: State = None) -> Score:

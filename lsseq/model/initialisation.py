@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import nn
+
 import lsseq.nn as lnn
 from lsseq.nn import init
 from lsseq.recipe import schema
@@ -24,3 +27,24 @@ def initialise_recurrent(layer: lnn.LSTM | lnn.GRU | lnn.RNN, initialisation: sc
         init.glorot_(layer)
     if initialisation.forget_bias is not None and isinstance(layer, lnn.LSTM):
         init.forget_bias_(layer, initialisation.forget_bias)
+
+
+def initialise_hierarchy(hm: lnn.HMLSTM, initialisation: schema.Initialisation) -> None:
+    """The same for an HM-LSTM; of orthogonal and Glorot weights the rows of the detectors stay as `torch` has them.
+
+    Raises:
+        KeyFault: uniform weights without a range.
+    """
+    if initialisation.weights == "uniform" and initialisation.range is None:
+        raise KeyFault("model.initialisation.range", "uniform weights need `model.initialisation.range`")
+    by_gate = {"orthogonal": nn.init.orthogonal_, "glorot": nn.init.xavier_uniform_}.get(initialisation.weights)
+    with torch.no_grad():
+        for name, parameter in hm.named_parameters():
+            H = hm.hidden_size[int(name.rsplit("_l", 1)[1])]
+            if name.startswith("weight") and initialisation.weights == "uniform" and initialisation.range is not None:
+                nn.init.uniform_(parameter, -initialisation.range, initialisation.range)
+            elif name.startswith("weight") and by_gate is not None:
+                for gate in torch.split(parameter[: 4 * H], H):
+                    by_gate(gate)
+            elif name.startswith("bias") and initialisation.forget_bias is not None:
+                parameter[H : 2 * H] = initialisation.forget_bias

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from lsseq.model.base import Extras, Output, Score, SequenceModel
+from lsseq.model.base import PENALTY, Extras, Output, Score, SequenceModel
 from lsseq.model.embedding import TokenInput
 from lsseq.model.loss import IGNORED, at_least_float32
 from lsseq.model.output import OutputLayer
@@ -78,6 +78,9 @@ class LanguageModel(SequenceModel):
         """(T, B): the negative log-likelihood of each target in nats, 0 where it is masked; for evaluation."""
         return self.output.each_nll(features.flatten(0, 1), _counted(batch)).view(batch.targets.shape)
 
+    def at_epoch(self, epoch: int) -> None:
+        self.recurrence.at_epoch(epoch)
+
     def forward(self, batch: Batch, state: State = None) -> Output:
         """The loss of a window: mean nll over the targets that count, and the regularisers."""
         features, state, extras = self.features(batch.inputs, state)
@@ -89,6 +92,8 @@ class LanguageModel(SequenceModel):
         if self.slowness > 0 and len(features) > 1:
             both = None if batch.mask is None else batch.mask[1:] & batch.mask[:-1]
             loss = loss + self.slowness * _mean(at_least_float32(features).diff(dim=0).square(), both)
+        if (penalty := extras.pop(PENALTY, None)) is not None:
+            loss = loss + penalty
         return Output(loss, nll.detach(), state, extras)
 
     def score(self, batch: Batch, state: State = None) -> Score:

@@ -30,6 +30,9 @@ class Recurrence(nn.Module, ABC):
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State, Extras]:
         """Reads x (T, B, I) on from a state (None: the initial one): outputs (T, B, H), the state after it, extras."""
 
+    def at_epoch(self, epoch: int) -> None:
+        """Called before each training step with the whole epochs that are done, for schedules."""
+
     def zero_state(self, x: Tensor) -> State:
         """The initial state for an input, needed where it is to be learned; None where the recurrence does not tell."""
         del x

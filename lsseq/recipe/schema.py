@@ -23,6 +23,7 @@ DropRate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+OpenRate = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
@@ -168,6 +169,64 @@ class Regularisation(Section):
     """β: weight of the mean squared change of the output between steps (TAR)."""
 
 
+class Slope(Section):
+    """A slope that grows with the epochs (slope annealing)."""
+
+    start: Positive = 1.0
+    """In the first epoch."""
+    per_epoch: NonNegative = 0.04
+    """How much is added after each."""
+    limit: Positive = 5.0
+    """It grows no further."""
+
+    def at(self, epoch: int) -> float:
+        """The slope after so many whole epochs."""
+        return min(self.limit, self.start + self.per_epoch * epoch)
+
+
+class Prior(Section):
+    """A penalty that draws the rate of boundaries towards one that is given; no published HM-RNN has it."""
+
+    kind: Literal["binomial", "ratio"]
+    """binomial: minus the log-probability of so many boundaries (Nawrot et al. 2023); ratio: the loss of H-Net (Hwang
+    et al. 2025)."""
+    rate: OpenRate | Annotated[list[OpenRate], Field(min_length=1)]
+    """Boundaries a symbol; a list has one number a layer below the top."""
+    weight: Positive = 1.0
+    """What it is multiplied by."""
+
+
+class Boundary(Section):
+    """`hm-lstm`: how layers find boundaries (Chung et al. 2017)."""
+
+    detector: Literal["step", "sample", "soft"] = "step"
+    """A boundary where its probability is above 0.5; drawn with it in training; or the probability itself."""
+    gradient: Literal["product", "select"] = "product"
+    """Whether the choice of update, copy or flush passes a gradient to the boundaries (product) or not (select)."""
+    slope: Positive | Slope = 1.0
+    """Of the hard sigmoid that gives the probability: a number, or how it grows with the epochs."""
+    on_copy: Literal["compute", "hold"] = "compute"
+    """Whether a detector may fire where its layer copies."""
+    nested: bool = False
+    """A layer finds boundaries only where the layer below has one."""
+    prior: Prior | None = None
+
+
+class Hierarchy(Section):
+    """`hm-lstm`: what the layers do, for comparisons with simpler ones, and what joins their outputs."""
+
+    top_down: bool = True
+    """A layer that starts anew reads the layer above."""
+    flush: bool = True
+    """A layer forgets its cell after a boundary of its own."""
+    copy_top: bool = True
+    """The top layer's output is copied where its cell is."""
+    output_gates: bool = True
+    """One gate a layer and step before the layers' outputs are added up."""
+    output_size: Count | None = None
+    """Size of what is read by the output layer; that of the top layer where absent."""
+
+
 def recurrence_names() -> list[str]:
     """The recurrences that a recipe may name: the files of `lsseq/model/recurrences`."""
     folder = Path(__file__).parents[1] / "model" / "recurrences"
@@ -201,6 +260,8 @@ class Model(Section):
     """Non-linearity of the `rnn`."""
     reset: Literal["after", "before"] = "after"
     """`gru`: the reset gate is applied after the matrix product (cuDNN) or before it (Cho et al. 2014)."""
+    boundary: Boundary = Boundary()
+    hierarchy: Hierarchy = Hierarchy()
     zoneout: Zoneout = Zoneout()
     norm: Literal["layer"] | None = None
     """Normalisation inside the recurrence (layer: Ba et al. 2016)."""

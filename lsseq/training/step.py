@@ -31,6 +31,7 @@ def make_step(state: LoopState, training: Training) -> None:
     tokens = [window.batch.tokens for window in windows]
     scaler = state.precision.scaler
 
+    state.model.at_epoch(state.epoch)
     state.optimizer.zero_grad(set_to_none=True)
     nll = torch.zeros((), device=state.device)
     for window, count in zip(windows, tokens, strict=True):
