@@ -122,14 +122,15 @@ def test_a_run_reads_changed_text_with_its_own_vocabulary(tmp_path: Path, small_
     assert trained.evaluate()["tokens"] == 200
 
 
+@pytest.fixture(scope="module")
+def backwards(tmp_path_factory: pytest.TempPathFactory, small_text: Path) -> TrainedModel:
+    folder = tmp_path_factory.mktemp("runs") / "backwards"
+    make_run(folder, tiny_recipe(small_text, data={"strip_spaces": True, "reverse": True}), scale=10)
+    return lsseq.load(folder, device="cpu")
+
+
 class TestOrder:
     """A run reads every text as its recipe says: here without spaces, and backwards."""
-
-    @pytest.fixture(scope="class")
-    def backwards(self, tmp_path_factory: pytest.TempPathFactory, small_text: Path) -> TrainedModel:
-        folder = tmp_path_factory.mktemp("runs") / "backwards"
-        make_run(folder, tiny_recipe(small_text, data={"strip_spaces": True, "reverse": True}), scale=10)
-        return lsseq.load(folder, device="cpu")
 
     def test_measures(self, backwards: TrainedModel) -> None:
         surprisal = backwards.surprisal(TEXT)

@@ -215,7 +215,7 @@ def _read(folder: Path, found: Found, data: Data) -> TextData | None:
             splits[name] = split.reversed() if data.reverse else split
         fingerprint = facts["fingerprint"] + ("-reversed" if data.reverse else "")
         return TextData(vocabulary, splits, fingerprint, found.source)
-    except (OSError, ValueError, KeyError, TypeError, LsseqError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, LsseqError):
         return None
 
 

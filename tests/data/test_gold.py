@@ -95,7 +95,7 @@ def test_no_gold_without_spaces_or_symbols():
 class TestFile:
     def test_the_same_text_with_spaces(self, tmp_path):
         (tmp_path / "gold.gz").write_bytes(gzip.compress(b"a bc  d\na\n"))
-        for reverse, words in ((False, "|.||.|."), (True, ".|.||.|")):
+        for reverse, words in ((False, "|.||.|."), (True, ".|.|.||")):
             read = split("abcd\na\n", reverse=reverse)
             gold = gold_file(tmp_path / "gold.gz", read.tokens, CHARS, LEVELS, reverse=reverse)
             assert shown(gold)["words"] == words

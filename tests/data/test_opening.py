@@ -177,7 +177,7 @@ class TestOrder:
         train = data.splits["train"]
         units = train.gold.levels["words"] & ~train.gold.ends
         words = "".join(
-            data.vocabulary.token(int(token)) + " " * end for token, end in zip(train.tokens, units, strict=True)
+            data.vocabulary.token(int(token)) + " " * int(end) for token, end in zip(train.tokens, units, strict=True)
         )
         original = content[: len(content) * 9 // 10].decode()
         assert words.split("\n") == [" ".join(line.split()) for line in original.split("\n")]

@@ -51,10 +51,10 @@ def test_a_text_is_read_as_the_recipe_says(tmp_path: Path) -> None:
     path.write_bytes("a é\nb ".encode())
     split = file_split(path, CharVocabulary("\nabé"), Data(strip_spaces=True, reverse=True))
     assert (split.tokens.tolist(), split.characters, split.bytes) == ([2, 0, 3, 1], 4, 5)
-    with pytest.raises(RequestError, match="' ' .* at line 1, column 2 is not in the vocabulary"):
+    with pytest.raises(RequestError, match=r"' ' .* at line 1, column 2 is not in the vocabulary"):
         file_split(path, CharVocabulary("\nabé"), Data())
     path.write_text("a b\nb  x a")
-    with pytest.raises(RequestError, match="'x' .* at line 2, column 4 is not in the vocabulary"):
+    with pytest.raises(RequestError, match=r"'x' .* at line 2, column 4 is not in the vocabulary"):
         file_split(path, CharVocabulary("\nab"), Data(strip_spaces=True))
 
 
