@@ -109,6 +109,7 @@ class TextData:
         Raises:
             RequestError: as `open_text`.
         """
+        check_order(data)
         with spooled(splits, separator) as texts:
             return _open(Found("an iterable of strings", texts, "data"), data, vocabulary)
 
@@ -126,9 +127,10 @@ def open_text(data: Data, vocabulary: Vocabulary | None = None) -> TextData:
         vocabulary: used instead of the one that `data` describes, for example a run's own.
 
     Raises:
-        KeyFault: an unknown or unprepared corpus, a missing file, a text too short.
+        KeyFault: an unknown or unprepared corpus, a missing file, a text too short, a key that the unit cannot serve.
         RequestError: with file, line and column, for a byte that is not UTF-8 or a symbol unseen in training.
     """
+    check_order(data)
     with find_texts(data) as found:
         return _open(found, data, vocabulary)
 
@@ -153,7 +155,6 @@ def read_text(text: str | bytes, vocabulary: Vocabulary, data: Data, source: str
 
 
 def _open(found: Found, data: Data, vocabulary: Vocabulary | None) -> TextData:
-    check_order(data)
     key = {
         "version": VERSION,
         "texts": {split: text_sum(text) for split, text in found.texts.items()},

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from lsseq.data import TextData, load_vocabulary, open_text, opening, sources
+from lsseq.data import TextData, load_vocabulary, open_text, opening, read_text, sources
 from lsseq.data.corpus import Corpus
 from lsseq.data.vocabulary import CharVocabulary, WordVocabulary
 from lsseq.errors import RequestError
@@ -217,6 +217,15 @@ class TestOrder:
                 assert fault(keys).key == f"data.{key}"
                 with pytest.raises(KeyFault, match=f"{key} is for the units char and byte, and data.unit is {unit}"):
                     open_text(keys, CharVocabulary("ab"))
+
+    def test_own_text_in_the_place_of_a_corpus_has_no_levels_of_it(self, tmp_path):
+        (tmp_path / "a.txt").write_text("a b  c d  e f\n" * 30)
+        splits = open_text(Data(corpus="nested-lexicon", text=str(tmp_path / "a.txt"), strip_spaces=True)).splits
+        assert list(splits["train"].gold.levels) == ["words"]
+        read = read_text("ab", CharVocabulary("ab "), Data(corpus="nested-lexicon"))
+        assert read.gold is None
+        read = read_text("a b  a", CharVocabulary("ab "), Data(corpus="nested-lexicon"))
+        assert list(read.gold.levels) == ["words", "phrases"]
 
     def test_a_corpus_without_splits_is_its_own_validation(self, tmp_path, monkeypatch):
         whole = Corpus("whole", "d", "l", "c", lambda _: {"train": [b"a b\n", b"c\n"]})

@@ -28,7 +28,6 @@ def settings(data: Data) -> dict[str, Any]:
         KeyFault: a key that the unit cannot serve.
     """
     _check(data)
-    check_order(data)
     chosen: dict[str, Any] = {"unit": data.unit}
     if data.vocabulary is not None:
         path = Path(data.vocabulary).expanduser()
