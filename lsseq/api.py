@@ -13,13 +13,13 @@ import os
 import secrets
 from typing import Any, Literal
 
-from lsseq.data import Vocabulary
+from lsseq.data import Split, Vocabulary
 from lsseq.errors import RequestError
 from lsseq.evaluation.evaluate import Mode, evaluate, find_split
 from lsseq.evaluation.reading import Tokenwise
 from lsseq.evaluation.surprisal import bits
 from lsseq.evaluation.text import text_split
-from lsseq.generation import generate_tokens, spell
+from lsseq.generation import write
 from lsseq.model.language_model import LanguageModel
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import load_run
@@ -73,7 +73,7 @@ class TrainedModel:
             >>> model.perplexity("The cat sat on the mat.\\n")  # doctest: +SKIP
             4.97
         """
-        return float(self._measure(text)["perplexity"])
+        return float(self._measure(text_split(text, self.vocabulary, self.recipe.data))["perplexity"])
 
     def bits_per_character(self, text: str | bytes) -> float:
         """Bits that the text costs, divided by its characters, whatever units the model reads.
@@ -85,7 +85,7 @@ class TrainedModel:
             >>> model.bits_per_character("The cat sat on the mat.\\n")  # doctest: +SKIP
             2.31
         """
-        values = self._measure(text)
+        values = self._measure(text_split(text, self.vocabulary, self.recipe.data))
         if "bpc" not in values:
             raise RequestError(
                 f"bits per character are undefined: the units ({self.vocabulary.unit}) do not give the text back",
@@ -120,7 +120,7 @@ class TrainedModel:
         return {**values, "split": split}
 
     def surprisal(self, text: str | bytes) -> list[tuple[str, float]]:
-        """Every token of a text with -log2 p(token | all before it).
+        """Every token of a text with -log2 p(token | all before it), in the order in which the model reads them.
 
         Raises:
             RequestError: as `perplexity`.
@@ -130,8 +130,9 @@ class TrainedModel:
             [('c', 5.1), ('a', 2.0), ('t', 3.3)]
         """
         each = Tokenwise()
-        self._measure(text, each)
-        tokens = map(self.vocabulary.token, self.vocabulary.encode(text).tolist())
+        split = text_split(text, self.vocabulary, self.recipe.data)
+        self._measure(split, each)
+        tokens = map(self.vocabulary.token, split.tokens.tolist())
         return list(zip(tokens, bits(each.nll()).tolist(), strict=True))
 
     def generate(
@@ -143,6 +144,8 @@ class TrainedModel:
         seed: int | None = None,
     ) -> str:
         """A text that goes on from a prompt; the prompt itself is not given back.
+
+        A model with `data.reverse` writes what comes before the prompt.
 
         Args:
             prompt: what was written so far.
@@ -158,18 +161,17 @@ class TrainedModel:
             >>> print(model.generate("The ", length=20, temperature=0.8, seed=1))  # doctest: +SKIP
             statement is a list
         """
-        known = self.vocabulary.encode(prompt, "prompt").tolist()
-        tokens = generate_tokens(
+        parts = write(
             self.model,
-            known,
+            self.vocabulary,
+            self.recipe.data,
+            prompt,
             length,
-            start=self.vocabulary.start,
             temperature=temperature,
             top_k=top_k,
             seed=secrets.randbits(31) if seed is None else seed,
         )
-        return "".join(spell(self.vocabulary, known, tokens))
+        return "".join(parts)
 
-    def _measure(self, text: str | bytes, keep: Tokenwise | None = None) -> dict[str, Any]:
-        split = text_split(text, self.vocabulary)
+    def _measure(self, split: Split, keep: Tokenwise | None = None) -> dict[str, Any]:
         return evaluate(self.model, split, self.vocabulary, self.recipe, streams=1, device=self.device, keep=keep)

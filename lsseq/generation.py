@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from lsseq.data import Vocabulary
+from lsseq.data import Vocabulary, read_text
 from lsseq.data.batches import START
 from lsseq.errors import RequestError
 from lsseq.model.language_model import LanguageModel
 from lsseq.nn.state import State
+from lsseq.recipe.schema import Data
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 _LONGEST = 16
@@ -69,6 +70,46 @@ def _draw(logits: Tensor, temperature: float, top_k: int | None, generator: torc
     # The largest logit is taken off first, so that a small temperature cannot overflow.
     p = torch.softmax((likeliest - likeliest[0]) / temperature, dim=0)
     return tokens[torch.multinomial(p, 1, generator=generator)][0]
+
+
+def write(
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    data: Data,
+    prompt: str,
+    length: int,
+    *,
+    source: str = "prompt",
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> Iterator[str]:
+    """A text that goes on from a prompt, which is read as the model's recipe says, in parts that can be shown as they
+    come.
+
+    A model that reads backwards writes what comes before the prompt, in one part, since its beginning is written last.
+
+    Args:
+        model: in evaluation mode, on any device.
+        vocabulary: of the model.
+        data: says whether texts are read without their spaces, and whether backwards.
+        prompt: what is read first and not given back.
+        length: tokens to draw.
+        source: what an error calls the prompt.
+        temperature: as `generate_tokens`, as are `top_k` and `seed`.
+        top_k: see there.
+        seed: see there.
+
+    Raises:
+        RequestError: as `generate_tokens`; and for a symbol in the prompt that the vocabulary lacks.
+    """
+    known = read_text(prompt, vocabulary, data, source).tokens.tolist()
+    tokens = generate_tokens(
+        model, known, length, start=vocabulary.start, temperature=temperature, top_k=top_k, seed=seed
+    )
+    if data.reverse:
+        return iter([vocabulary.decode(list(tokens)[::-1])])
+    return spell(vocabulary, known, tokens)
 
 
 def spell(vocabulary: Vocabulary, prompt: Iterable[int], tokens: Iterable[int]) -> Iterator[str]:

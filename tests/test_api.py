@@ -120,3 +120,35 @@ def test_a_run_reads_changed_text_with_its_own_vocabulary(tmp_path: Path, small_
     trained = lsseq.load(tmp_path / "run", device="cpu")
     assert len(trained.vocabulary) == size
     assert trained.evaluate()["tokens"] == 200
+
+
+@pytest.fixture(scope="module")
+def backwards(tmp_path_factory: pytest.TempPathFactory, small_text: Path) -> TrainedModel:
+    folder = tmp_path_factory.mktemp("runs") / "backwards"
+    make_run(folder, tiny_recipe(small_text, data={"strip_spaces": True, "reverse": True}), scale=10)
+    return lsseq.load(folder, device="cpu")
+
+
+class TestOrder:
+    """A run reads every text as its recipe says: here without spaces, and backwards."""
+
+    def test_measures(self, backwards: TrainedModel) -> None:
+        surprisal = backwards.surprisal(TEXT)
+        assert "".join(token for token, _ in surprisal) == TEXT.replace(" ", "")[::-1]
+        bits = sum(cost for _, cost in surprisal)
+        assert backwards.bits_per_character(TEXT) == pytest.approx(bits / len(surprisal), rel=1e-9)
+        values = backwards.evaluate("test")
+        assert values["bpc"] == pytest.approx(values["nll"] / math.log(2), rel=1e-9)
+        assert values["tokens"] == values["characters"]
+        assert backwards.evaluate("test", mode="dynamic")["tokens"] == values["tokens"]
+
+    def test_it_writes_what_comes_before_the_prompt(self, backwards: TrainedModel) -> None:
+        last = backwards.surprisal("x The cat")[-1]
+        assert last[0] == "x"
+        text = backwards.generate(" The  cat", length=1, temperature=0)
+        read = backwards.vocabulary.encode("Thecat"[::-1])
+        logits, _ = backwards.model.logits(torch.tensor([backwards.vocabulary.start, *read]).unsqueeze(1))
+        assert text == backwards.vocabulary.token(int(logits[-1, 0].argmax()))
+        long, short = (backwards.generate("The cat", length=n, seed=1) for n in (20, 5))
+        assert len(long) == 20
+        assert long.endswith(short)

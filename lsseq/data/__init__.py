@@ -1,6 +1,7 @@
 """Text: corpora, vocabularies, tokens on disk, and the windows that models read (`lsseq.data.batches`)."""
 
-from lsseq.data.opening import Split, TextData, open_text
+from lsseq.data.gold import Gold
+from lsseq.data.opening import Split, TextData, open_text, read_text
 from lsseq.data.vocabulary import Vocabulary, from_torchtext, load_vocabulary
 
-__all__ = ["Split", "TextData", "Vocabulary", "from_torchtext", "load_vocabulary", "open_text"]
+__all__ = ["Gold", "Split", "TextData", "Vocabulary", "from_torchtext", "load_vocabulary", "open_text", "read_text"]

@@ -22,6 +22,9 @@ Splits = Mapping[str, Iterable[bytes]]
 LARGEST = 4 << 30
 """Bytes that a file without a known size may have; what is larger is not that file."""
 
+WORDS = ("words",)
+"""What the spaces of a text mark that states nothing else."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -53,9 +56,20 @@ class Published:
     unit: str
     """`char`, `byte` or `word` (white space and one `<eos>` a line)."""
     train: int
-    valid: int
-    test: int
+    valid: int | None = None
+    test: int | None = None
     types: int | None = None
+
+
+@dataclass(frozen=True)
+class EntropyRate:
+    """Bits a symbol that the best predictor of an endless text needs."""
+
+    stripped: float
+    """Of the text without its spaces, as `data.strip_spaces` reads it."""
+    with_spaces: float
+    exact: bool
+    """The rate without spaces is the rate itself; False where it is an upper bound. With spaces it is always exact."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +81,17 @@ class Corpus:
     licence: str
     citation: str
     prepare: Callable[[Mapping[str, Path]], Splits]
-    """From the files, by name, to the splits."""
+    """From the files, by name, to the splits. A corpus that is used as a whole gives `train` alone."""
     files: tuple[Source, ...] = ()
     """What is fetched. A corpus without files comes with Python and is prepared when it is first needed."""
     instead: tuple[Source, ...] = ()
     """Other files that the same text can be made from, for those who have these."""
     published: tuple[Published, ...] = ()
+    levels: tuple[str, ...] = WORDS
+    """The units that its spaces mark, from the smallest to the largest: one space ends one of the first level, n spaces
+    in a row one of the n-th."""
+    entropy_rate: EntropyRate | None = None
+    """What no model can fall below, where it is known."""
     version: int = 1
     """Of `prepare`: a text prepared by another version is prepared anew."""
 

@@ -6,36 +6,75 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lsseq.data.files import text_sum, whole_folder
-from lsseq.data.sources import Found, find_texts, spooled
-from lsseq.data.tokens import Written, read_tokens, write_tokens
+from lsseq.data.gold import Gold, backwards, stripped_gold, visible_gold
+from lsseq.data.sources import Found, find_texts, levels_of, spooled
+from lsseq.data.spaces import Counts
+from lsseq.data.text import count_characters
+from lsseq.data.tokens import Written, encode_text, is_utf8, read_tokens, write_tokens
 from lsseq.data.vocabulary import Vocabulary, load_vocabulary
-from lsseq.data.vocabulary.building import build_vocabulary, settings
+from lsseq.data.vocabulary.building import build_vocabulary, check_order, settings
 from lsseq.errors import LsseqError
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data
 from lsseq.resources import data_folder
 
-VERSION = 1
+VERSION = 2
 """Of the folder that holds the tokens of a text: another version encodes anew."""
 
 
 @dataclass(frozen=True)
+class Marks:
+    """What the gold of a split is made from when somebody asks for it."""
+
+    vocabulary: Vocabulary
+    data: Data
+    """Says what the spaces mark."""
+    spaces: Counts | None
+    """(tokens,): how many were taken out behind each token; None where they were left in."""
+
+    def gold(self, tokens: np.ndarray[Any, np.dtype[Any]]) -> Gold | None:
+        """None where the text has no spaces, or its units are not symbols."""
+        levels = levels_of(self.data)
+        if self.spaces is None:
+            return visible_gold(tokens, self.vocabulary, levels)
+        return stripped_gold(tokens, self.spaces, self.vocabulary, levels)
+
+
+@dataclass(frozen=True)
 class Split:
-    """One part of a text."""
+    """One part of a text, as it is read: with `data.strip_spaces` without spaces, with `data.reverse` backwards."""
 
     tokens: np.ndarray[Any, np.dtype[Any]]
-    """1-D, mapped into memory read-only; uint8, uint16 or int32."""
+    """1-D, in the order in which they are read; uint8, uint16 or int32. Those of `open_text` are mapped into memory
+    read-only."""
     characters: int | None
-    """Unicode code points of the text as the corpus gives it; None where the text is not UTF-8."""
+    """Unicode code points of the text as the corpus gives it, but for spaces that were taken out; None where it is not
+    UTF-8."""
     bytes: int
-    """Bytes of the text as the corpus gives it."""
+    """Bytes of the same text."""
+    whole: bool = False
+    """It is the whole of a corpus without splits, which the model was trained on."""
+    marks: Marks | None = None
+
+    @cached_property
+    def gold(self) -> Gold | None:
+        """Where units truly end; None where the text does not tell. It is computed at the first use."""
+        return None if self.marks is None else self.marks.gold(self.tokens)
+
+    def reversed(self) -> Split:
+        """The same text read backwards; the tokens are a view of the same memory."""
+        marks = self.marks
+        if marks is not None and marks.spaces is not None:
+            marks = replace(marks, spaces=backwards(marks.spaces))
+        return replace(self, tokens=self.tokens[::-1], marks=marks)
 
 
 @dataclass(frozen=True)
@@ -70,6 +109,7 @@ class TextData:
         Raises:
             RequestError: as `open_text`.
         """
+        check_order(data)
         with spooled(splits, separator) as texts:
             return _open(Found("an iterable of strings", texts, "data"), data, vocabulary)
 
@@ -87,26 +127,47 @@ def open_text(data: Data, vocabulary: Vocabulary | None = None) -> TextData:
         vocabulary: used instead of the one that `data` describes, for example a run's own.
 
     Raises:
-        KeyFault: an unknown or unprepared corpus, a missing file, a text too short.
+        KeyFault: an unknown or unprepared corpus, a missing file, a text too short, a key that the unit cannot serve.
         RequestError: with file, line and column, for a byte that is not UTF-8 or a symbol unseen in training.
     """
+    check_order(data)
     with find_texts(data) as found:
         return _open(found, data, vocabulary)
+
+
+def read_text(text: str | bytes, vocabulary: Vocabulary, data: Data, source: str = "text") -> Split:
+    """A text in memory, read as a recipe reads its own.
+
+    Args:
+        text: characters, or UTF-8 bytes (any bytes where the unit is the byte).
+        vocabulary: of the model that reads it.
+        data: `strip_spaces` and `reverse` are followed; its sources are not read.
+        source: what an error calls the text.
+
+    Raises:
+        RequestError: with line and column, for a byte that is not UTF-8 or a symbol that the vocabulary lacks.
+    """
+    encoded = encode_text(text, vocabulary, source, strip_spaces=data.strip_spaces)
+    characters = count_characters(encoded.text) if is_utf8(encoded.text) else None
+    marks = Marks(vocabulary, data, encoded.spaces)
+    split = Split(encoded.tokens, characters, len(encoded.text), marks=marks)
+    return split.reversed() if data.reverse else split
 
 
 def _open(found: Found, data: Data, vocabulary: Vocabulary | None) -> TextData:
     key = {
         "version": VERSION,
         "texts": {split: text_sum(text) for split, text in found.texts.items()},
+        "strip_spaces": data.strip_spaces,
         "vocabulary": settings(data) if vocabulary is None else {"given": _sum_of(vocabulary)},
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     folder = data_folder() / "tokens" / name
-    opened = _read(folder, found.source)
+    opened = _read(folder, found, data)
     if opened is None:
         with whole_folder(folder, replace=folder.exists()) as unfinished:
             _write(unfinished, found, data, vocabulary)
-        opened = _read(folder, found.source)
+        opened = _read(folder, found, data)
         if opened is None:
             raise AssertionError(f"{folder} cannot be read back")
     _note_size(opened.vocabulary, data)
@@ -119,7 +180,10 @@ def _write(folder: Path, found: Found, data: Data, vocabulary: Vocabulary | None
             raise _empty(split, found)
     if vocabulary is None:
         vocabulary = build_vocabulary(data, found.texts["train"])
-    written = {split: write_tokens(text, vocabulary, folder / f"{split}.npy") for split, text in found.texts.items()}
+    written = {}
+    for split, text in found.texts.items():
+        spaces = folder / f"{split}.spaces.npy" if data.strip_spaces else None
+        written[split] = write_tokens(text, vocabulary, folder / f"{split}.npy", spaces)
     for split, facts in written.items():
         if facts.tokens == 0:
             raise _empty(split, found)
@@ -135,19 +199,24 @@ def _empty(split: str, found: Found) -> KeyFault:
     return KeyFault(found.key, f"the {split} split of {found.source} is empty", hint="every split needs some text")
 
 
-def _read(folder: Path, source: str) -> TextData | None:
+def _read(folder: Path, found: Found, data: Data) -> TextData | None:
     """What a folder of tokens holds; None where it is missing or was damaged from outside."""
     try:
         facts = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
+        vocabulary = load_vocabulary(folder)
         splits = {}
         for name, values in facts["splits"].items():
             written = Written(**values)
             tokens = read_tokens(folder / f"{name}.npy")
-            if tokens.shape != (written.tokens,):
+            spaces = read_tokens(folder / f"{name}.spaces.npy") if data.strip_spaces else None
+            if tokens.shape != (written.tokens,) or (spaces is not None and spaces.shape != tokens.shape):
                 return None
-            splits[name] = Split(tokens, written.characters, written.bytes)
-        return TextData(load_vocabulary(folder), splits, facts["fingerprint"], source)
-    except (OSError, ValueError, KeyError, TypeError, LsseqError):
+            marks = Marks(vocabulary, data, spaces)
+            split = Split(tokens, written.characters, written.bytes, found.whole, marks)
+            splits[name] = split.reversed() if data.reverse else split
+        fingerprint = facts["fingerprint"] + ("-reversed" if data.reverse else "")
+        return TextData(vocabulary, splits, fingerprint, found.source)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, LsseqError):
         return None
 
 

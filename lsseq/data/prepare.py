@@ -74,6 +74,7 @@ class Prepared:
         found = [
             Comparison(published.unit, split, number, self.facts["splits"][split][count] or 0)
             for split, number in expected.items()
+            if number is not None
         ]
         if published.types is not None:
             found.append(Comparison(published.unit, "types", published.types, self.facts["types"][published.unit] or 0))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lsseq.data.corpus import Corpus
+from lsseq.data.corpus import Corpus, Published
 from lsseq.data.gather import describe
 from lsseq.data.prepare import Prepared, find_prepared, prepare, prepared_folder
 from lsseq.errors import LsseqError, render
@@ -28,11 +29,16 @@ def prepared_lines(prepared: Prepared) -> list[str]:
     lines += ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.append("  words: what white space separates, and one <eos> a line")
     for published in prepared.corpus.published:
-        told = f"{published.train:,} / {published.valid:,} / {published.test:,}"
-        told += f", {published.types:,} types" if published.types is not None else ""
+        told = _published(published)
         equal = all(c.equal for c in prepared.comparisons() if c.unit == published.unit)
         lines.append(f"  published {published.unit} counts: {told}: {'equal' if equal else 'DIFFERENT'}")
     return lines
+
+
+def _published(published: Published) -> str:
+    parts = (published.train, published.valid, published.test)
+    types = f", {published.types:,} types" if published.types is not None else ""
+    return " / ".join(f"{number:,}" for number in parts if number is not None) + types
 
 
 def _number(value: int | None) -> str:
@@ -69,9 +75,11 @@ def corpus_values(corpus: Corpus) -> dict[str, Any]:
             {"name": source.name, "size": source.size, "checksum": source.checksum} for source in corpus.instead
         ],
         "published": [
-            {"unit": p.unit, "train": p.train, "valid": p.valid, "test": p.test, "types": p.types}
-            for p in corpus.published
+            {key: value for key, value in asdict(published).items() if value is not None}
+            for published in corpus.published
         ],
+        "levels": list(corpus.levels),
+        **({"entropy_rate": asdict(corpus.entropy_rate)} if corpus.entropy_rate is not None else {}),
         "prepared": ready is not None,
         "folder": str(prepared_folder(corpus.name)),
         **({"splits": ready.facts["splits"], "types": ready.facts["types"]} if ready is not None else {}),
@@ -85,13 +93,17 @@ def corpus_lines(corpus: Corpus) -> list[str]:
         lines += ["files:", *(f"  {describe(source)}" for source in corpus.files)]
     if corpus.instead:
         lines += ["or instead of these:", *(f"  {describe(source)}" for source in corpus.instead)]
+    if (rate := corpus.entropy_rate) is not None:
+        bound = "" if rate.exact else " at most"
+        lines.append(
+            f"entropy rate:{bound} {rate.stripped:.4f} bits per symbol without spaces, {rate.with_spaces:.4f} with"
+        )
     ready = find_prepared(corpus)
     if ready is not None:
         return lines + prepared_lines(ready)
     for published in corpus.published:
-        types = f", {published.types:,} types" if published.types is not None else ""
-        numbers = f"{published.train:,} / {published.valid:,} / {published.test:,}"
-        lines.append(f"published {published.unit} counts (train / valid / test): {numbers}{types}")
+        parts = "train / valid / test" if published.valid is not None else "the whole"
+        lines.append(f"published {published.unit} counts ({parts}): {_published(published)}")
     later = "prepared when it is first used" if not corpus.files else f"`lsseq data prepare {corpus.name}` prepares it"
     return [*lines, f"not prepared; {later}"]
 

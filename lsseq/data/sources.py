@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsseq.data.corpus import load_corpus
+from lsseq.data.corpus import WORDS, load_corpus
 from lsseq.data.local import local_texts
 from lsseq.data.prepare import find_prepared, prepare
 from lsseq.data.text import Text
@@ -26,6 +26,8 @@ class Found:
     """`train`, `valid`, and `test` where there is one."""
     key: str
     """The key of the recipe that names them."""
+    whole: bool = False
+    """The corpus has no splits, and `valid` is its whole text as `train` is."""
 
 
 @contextlib.contextmanager
@@ -43,13 +45,25 @@ def find_texts(data: Data) -> Iterator[Found]:
         with spooled(dataset_rows(data.dataset), data.dataset.separator) as texts:
             yield Found(data.dataset.name, texts, "data.dataset")
     elif data.corpus is not None:
-        yield Found(data.corpus, _corpus(data.corpus), "data.corpus")
+        texts = _corpus(data.corpus)
+        whole = "valid" not in texts
+        yield Found(data.corpus, {**texts, "valid": texts["train"]} if whole else texts, "data.corpus", whole)
     else:
         raise KeyFault(
             "data.corpus",
             "no text is named",
             hint="give data.corpus (`lsseq data list` shows them), data.text (own files) or data.dataset",
         )
+
+
+def levels_of(data: Data) -> tuple[str, ...]:
+    """The units that the spaces of a recipe's text mark, from the smallest to the largest.
+
+    Raises:
+        KeyFault: an unknown corpus.
+    """
+    own = data.text is not None or data.dataset is not None or data.corpus is None
+    return WORDS if own else load_corpus(str(data.corpus)).levels
 
 
 def _corpus(name: str) -> dict[str, Text]:

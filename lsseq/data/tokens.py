@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lsseq.data.text import Text, UndecodableError, count_characters, decode, undecodable_error
+from lsseq.data.spaces import Counts, SpaceCounter, offset_with_spaces, without_spaces
+from lsseq.data.text import Text, UndecodableError, blocks, count_characters, decode, place_in, undecodable_error
 from lsseq.data.vocabulary.base import UnseenError, Vocabulary
 
 Tokens = np.ndarray[Any, np.dtype[Any]]
@@ -21,43 +24,88 @@ class Written:
 
     tokens: int
     characters: int | None
-    """None where the text is not UTF-8, as only bytes can be."""
+    """Of what was read: without the spaces where they were taken out. None where the text is not UTF-8, as only bytes
+    can be."""
     bytes: int
+    """Of what was read."""
     sha256: str
     """Of the token array."""
 
 
-def write_tokens(text: Text, vocabulary: Vocabulary, path: Path) -> Written:
+@dataclass(frozen=True)
+class Encoded:
+    """A text in memory, encoded."""
+
+    tokens: Tokens
+    """1-D, of the vocabulary's smallest type."""
+    spaces: Counts | None
+    """(tokens,): spaces that were taken out behind each token; None where they were left in."""
+    text: bytes
+    """What was read: without the spaces where they were taken out."""
+
+
+def write_tokens(text: Text, vocabulary: Vocabulary, path: Path, spaces: Path | None = None) -> Written:
     """Encode a text into a .npy file of the vocabulary's smallest type, in memory of a few blocks.
+
+    Args:
+        text: what is encoded.
+        vocabulary: by what.
+        path: of the file with the tokens.
+        spaces: where it is given, the spaces are taken out, and this file gets how many stood behind each token, in
+            uint8.
 
     Raises:
         RequestError: with file, line and column, for a byte that is not UTF-8 or a symbol that the vocabulary lacks.
     """
-    dtype, digest = vocabulary.dtype, hashlib.sha256()
-    tokens = characters = size = 0
+    characters = size = 0
     readable = True
-    with path.open("wb") as file:
-        _write_header(file, dtype, 0)
-        begin = file.tell()
-        for block in text.blocks():
-            try:
-                ids = vocabulary.encode_block(block).astype(dtype)
-            except UndecodableError as fault:
-                offset = size + fault.offset
-                raise undecodable_error(text.place(offset), text.locate(offset)[1], fault.byte) from None
-            except UnseenError as fault:
-                raise vocabulary.unseen_error(fault.symbol, text.place(size + fault.offset)) from None
-            data = ids.tobytes()
-            file.write(data)
-            digest.update(data)
-            # Only bytes are encoded without being decoded; a block of UTF-8 text never cuts a sequence.
-            readable = readable and (vocabulary.unit != "byte" or _is_utf8(block))
-            tokens, size, characters = tokens + len(ids), size + len(block), characters + count_characters(block)
-        file.seek(0)
-        _write_header(file, dtype, tokens)
-        if file.tell() != begin:
-            raise AssertionError("the header of a .npy file changed its length")
-    return Written(tokens, characters if readable else None, size, digest.hexdigest())
+    counter = SpaceCounter(by_character=vocabulary.unit == "char")
+    with contextlib.ExitStack() as files:
+        tokens = files.enter_context(_Array(path, vocabulary.dtype))
+        counts = None if spaces is None else files.enter_context(_Array(spaces, np.dtype(np.uint8)))
+        try:
+            for ids, read, block in _encoded(text.blocks(), vocabulary, strip_spaces=spaces is not None):
+                tokens.add(ids)
+                if counts is not None:
+                    counts.add(counter.read(block))
+                # Only bytes are encoded without being decoded; a block of UTF-8 text never cuts a sequence.
+                readable = readable and (vocabulary.unit != "byte" or is_utf8(read))
+                size, characters = size + len(read), characters + count_characters(read)
+        except UndecodableError as fault:
+            raise undecodable_error(text.place(fault.offset), text.locate(fault.offset)[1], fault.byte) from None
+        except UnseenError as fault:
+            raise vocabulary.unseen_error(fault.symbol, text.place(fault.offset)) from None
+        if counts is not None:
+            counts.add(counter.rest())
+    return Written(tokens.length, characters if readable else None, size, tokens.digest.hexdigest())
+
+
+def encode_text(text: str | bytes, vocabulary: Vocabulary, source: str = "text", *, strip_spaces: bool) -> Encoded:
+    """Encode a text in memory.
+
+    Args:
+        text: characters, or UTF-8 bytes (any bytes where the unit is the byte).
+        vocabulary: by what.
+        source: what an error calls the text.
+        strip_spaces: take the spaces out.
+
+    Raises:
+        RequestError: as `write_tokens`; line and column are those of the text with its spaces.
+    """
+    whole = text.encode("utf-8", errors="surrogatepass") if isinstance(text, str) else text
+    counter = SpaceCounter(by_character=vocabulary.unit == "char")
+    tokens, counts = [np.empty(0, vocabulary.dtype)], []
+    try:
+        for ids, _, block in _encoded(blocks([whole]), vocabulary, strip_spaces=strip_spaces):
+            tokens.append(ids)
+            if strip_spaces:
+                counts.append(counter.read(block))
+    except UndecodableError as fault:
+        raise undecodable_error(place_in(whole, fault.offset, source), fault.offset, fault.byte) from None
+    except UnseenError as fault:
+        raise vocabulary.unseen_error(fault.symbol, place_in(whole, fault.offset, source)) from None
+    spaces = np.concatenate([*counts, counter.rest()]) if strip_spaces else None
+    return Encoded(np.concatenate(tokens), spaces, without_spaces(whole) if strip_spaces else whole)
 
 
 def read_tokens(path: Path) -> Tokens:
@@ -66,13 +114,55 @@ def read_tokens(path: Path) -> Tokens:
     return tokens
 
 
-def _write_header(file: Any, dtype: np.dtype[Any], length: int) -> None:
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
-    # The version whose header is padded to 128 bytes for every length that a disk can hold.
-    np.lib.format.write_array_header_1_0(file, header)
+def _encoded(
+    pieces: Iterable[bytes], vocabulary: Vocabulary, *, strip_spaces: bool
+) -> Iterator[tuple[Tokens, bytes, bytes]]:
+    """The tokens of each block, what was read of it, and the block itself; faults have offsets in the whole text."""
+    begin = 0
+    for block in pieces:
+        read = without_spaces(block) if strip_spaces else block
+        try:
+            ids = vocabulary.encode_block(read).astype(vocabulary.dtype)
+        except (UndecodableError, UnseenError) as fault:
+            fault.offset = begin + (offset_with_spaces(block, fault.offset) if strip_spaces else fault.offset)
+            raise
+        yield ids, read, block
+        begin += len(block)
 
 
-def _is_utf8(block: bytes) -> bool:
+class _Array:
+    """A 1-D .npy file that grows."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self._path, self._dtype = path, dtype
+        self.length, self.digest = 0, hashlib.sha256()
+
+    def __enter__(self) -> _Array:
+        self._file = self._path.open("wb")
+        self._begin = self._write_header()
+        return self
+
+    def add(self, values: Tokens) -> None:
+        data = values.tobytes()
+        self._file.write(data)
+        self.digest.update(data)
+        self.length += len(values)
+
+    def __exit__(self, *_: object) -> None:
+        with self._file as file:
+            file.seek(0)
+            if self._write_header() != self._begin:
+                raise AssertionError("the header of a .npy file changed its length")
+
+    def _write_header(self) -> int:
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self.length,)}
+        # The version whose header is padded to 128 bytes for every length that a disk can hold.
+        np.lib.format.write_array_header_1_0(self._file, header)
+        return self._file.tell()
+
+
+def is_utf8(block: bytes) -> bool:
+    """Whether the bytes are text."""
     try:
         decode(block)
     except UndecodableError:

@@ -63,7 +63,7 @@ def evaluate(
     return {
         **values,
         "mode": mode,
-        "protocol": protocol(evaluation, streams),
+        "protocol": protocol(evaluation, streams) + ("; in sample: the corpus has no splits" if split.whole else ""),
         "seconds": time.perf_counter() - began,
     }
 

@@ -103,6 +103,12 @@ class Data(Section):
     """A text data set of the Hugging Face library instead of a corpus."""
     unit: Literal["char", "byte", "word", "sentencepiece"] = "char"
     """What a token is."""
+    strip_spaces: bool = False
+    """char, byte: the text is read without its spaces (U+0020, in training and afterwards), which become the gold that
+    boundaries are scored against. Characters are then counted without them."""
+    reverse: bool = False
+    """char, byte: each split is read backwards, from its last symbol to its first. A line feed is a symbol like the
+    others, so it comes before the line that it ended."""
     vocabulary_size: Count | None = None
     """Words, sentencepiece: the largest size. Characters: the size that the corpus is known to have."""
     minimum_count: Count = 1

@@ -84,9 +84,9 @@ def _text(recipe: Recipe) -> tuple[int, TrainingWindows | None]:
     """The size of the vocabulary, and the windows where the text is at hand."""
     try:
         data = open_text(recipe.data)
-    except KeyFault:
+    except KeyFault as fault:
         # A corpus that was not fetched yet: its recipe states the size, and random tokens cost as much as others.
-        if recipe.data.corpus is None or recipe.data.text is not None or recipe.data.vocabulary_size is None:
+        if fault.key != "data.corpus" or recipe.data.corpus is None or recipe.data.vocabulary_size is None:
             raise
         return recipe.data.vocabulary_size, None
     return len(data.vocabulary), training_windows(data.splits["train"].tokens, recipe.training, data.vocabulary.start)

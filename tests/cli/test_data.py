@@ -53,6 +53,7 @@ def test_json_keys(run_cli, env):
         "files",
         "instead",
         "published",
+        "levels",
         "prepared",
         "folder",
     }
@@ -69,8 +70,8 @@ def test_an_unknown_corpus(run_cli, env, verb):
     told = run_cli("data", verb, "pbt", env=env, check=2).stderr
     assert told == (
         "error: unknown corpus `pbt`; did you mean `ptb`?\n"
-        "hint: known are enwik8, ptb, python-docs, text8, tinyshakespeare, wikitext-103, wikitext-2; "
-        "own text is read with data.text\n"
+        "hint: known are brent, enwik8, nested-lexicon, ptb, python-docs, text8, tinyshakespeare, wikitext-103, "
+        "wikitext-2; own text is read with data.text\n"
     )
 
 
@@ -104,3 +105,19 @@ def test_unknown_option_and_missing_name(run_cli, env):
 def test_help_shows_an_example_without_loading_torch(run_cli, env):
     for arguments in (("data",), ("data", "list"), ("data", "info"), ("data", "prepare")):
         assert "Example:" in run_cli(*arguments, "--help", env=env, check=0).stdout
+
+
+def test_the_entropy_rate_of_a_corpus_that_has_one(run_cli, env):
+    told = run_cli("data", "info", "nested-lexicon", env=env, check=0).stdout
+    assert "\nentropy rate: 0.6831 bits per symbol without spaces, 0.4835 with\n" in told
+    info = json.loads(run_cli("data", "info", "nested-lexicon", "--json", env=env, check=0).stdout)
+    assert info["levels"] == ["words", "phrases"]
+    assert set(info["entropy_rate"]) == {"stripped", "with_spaces", "exact"}
+    assert info["entropy_rate"]["exact"] is True
+
+
+def test_a_corpus_that_is_published_as_a_whole(run_cli, env):
+    told = run_cli("data", "info", "brent", env=env, check=0).stdout
+    assert "published word counts (the whole): 43,189, 1,322 types" in told
+    info = json.loads(run_cli("data", "info", "brent", "--json", env=env, check=0).stdout)
+    assert info["published"][0] == {"unit": "word", "train": 43_189, "types": 1_322}

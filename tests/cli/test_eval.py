@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from tiny_run import cli_in_process, make_run, tiny_recipe
 
+from lsseq.data import sources
+from lsseq.data.corpus import Corpus
+
 Cli = Callable[..., Any]
 
 
@@ -102,3 +105,21 @@ def test_faults_of_runs_and_texts(run: Path, cli: Cli, tmp_path: Path, small_tex
     weights.write_bytes(weights.read_bytes()[:100])
     result = cli("eval", tmp_path / "broken", check=1)
     assert str(weights) in result.stderr
+
+
+def test_a_text_without_its_spaces(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    make_run(tmp_path / "run", tiny_recipe(small_text, data={"strip_spaces": True}))
+    (tmp_path / "text.txt").write_text("The  cat\n")
+    args = ("eval", tmp_path / "run", "--text", tmp_path / "text.txt", "--tokens", tmp_path / "tokens.tsv", "--json")
+    values = json.loads(cli(*args, check=0).stdout)
+    assert (values["tokens"], values["characters"]) == (7, 7)
+    lines = (tmp_path / "tokens.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == [*"Thecat", "\\n"]
+
+
+def test_a_corpus_without_splits_says_so(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Corpus("whole", "d", "l", "c", lambda _: {"train": [b"a b\n" * 20]})
+    monkeypatch.setattr(sources, "load_corpus", lambda _: whole)
+    make_run(tmp_path / "run", tiny_recipe(tmp_path, data={"text": None, "corpus": "whole"}))
+    values = json.loads(cli("eval", tmp_path / "run", "--json", check=0).stdout)
+    assert values["protocol"] == "state carried, 1 stream; in sample: the corpus has no splits"

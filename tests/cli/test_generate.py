@@ -48,3 +48,10 @@ def test_a_prompt_that_the_vocabulary_cannot_read(run: Path, cli: Cli) -> None:
 def test_numbers_out_of_range(args: list[str], run: Path, cli: Cli) -> None:
     result = cli("generate", run, *args, check=2)
     assert f"Invalid value for '{args[0]}'" in result.stderr
+
+
+def test_a_model_that_reads_backwards_writes_before_the_prompt(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    make_run(tmp_path / "run", tiny_recipe(small_text, data={"reverse": True}), scale=10)
+    args = ("generate", tmp_path / "run", "--prompt", "end.", "--length", 20, "--seed", 5)
+    text = cli(*args, check=0).stdout
+    assert text == json.loads(cli(*args, "--json", check=0).stdout)["text"] + "end.\n"

@@ -405,6 +405,12 @@ def test_dry_run(recipe: Path, tmp_path: Path, finished: tuple[Path, dict[str, A
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_refuses_what_the_unit_cannot_serve(tmp_path: Path, run_cli: RunCli) -> None:
+    result = run_cli("train", "brent/lstm", "data.unit=word", "--dry-run", check=2, cwd=tmp_path)
+    assert "strip_spaces is for the units char and byte, and data.unit is word" in result.stderr
+    assert "recipes/brent/base.yaml:" in result.stderr
+
+
 def test_dry_run_without_the_corpus(tmp_path: Path, run_cli: RunCli) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("data: {corpus: text8, vocabulary_size: 27}\nmodel: {hidden: 8}\ntraining: {epochs: 3, bptt: 5}\n")

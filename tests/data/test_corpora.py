@@ -65,6 +65,18 @@ def test_tinyshakespeare():
     assert sizes(corpus="tinyshakespeare") == (1_003_854, 55_770, 55_770, 65)
 
 
+def test_brent():
+    made = prepared("brent")
+    assert list(made.facts["splits"]) == ["train"]
+    assert sizes(corpus="brent") == (129_208, 129_208, 52)
+    assert sizes(corpus="brent", strip_spaces=True) == (105_599, 105_599, 51)
+    split = open_text(Data(corpus="brent", strip_spaces=True)).splits["valid"]
+    assert split.whole
+    assert split.gold is not None
+    inner = ~split.gold.ends
+    assert (inner.sum(), (split.gold.levels["words"] & inner).sum()) == (86_019, 33_399 - 9_790)
+
+
 def test_prefixes_of_text8_and_enwik8_as_own_text():
     text8 = str(folder("text8-prefix") / "text8.first3000000.gz")
     assert sizes(text=text8) == (2_700_000, 150_000, 150_000, 27)

@@ -17,7 +17,17 @@ NAMES = corpus_names()
 
 
 def test_the_corpora_are_the_files():
-    assert NAMES == ["enwik8", "ptb", "python-docs", "text8", "tinyshakespeare", "wikitext-103", "wikitext-2"]
+    assert NAMES == [
+        "brent",
+        "enwik8",
+        "nested-lexicon",
+        "ptb",
+        "python-docs",
+        "text8",
+        "tinyshakespeare",
+        "wikitext-103",
+        "wikitext-2",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,6 +86,12 @@ def test_both_forms_of_ptb_give_one_text(tmp_path):
         assert {split: b"".join(pieces).decode() for split, pieces in splits.items()} == dict.fromkeys(
             ("train", "valid", "test"), f"{line}\n" * 2
         )
+
+
+def test_brent_is_one_text_with_spaces_between_words(tmp_path):
+    (tmp_path / "br-phono.txt").write_bytes(b"yu want It\nlUk\n")
+    splits = load_corpus("brent").prepare({"br-phono.txt": tmp_path / "br-phono.txt"})
+    assert {split: b"".join(pieces) for split, pieces in splits.items()} == {"train": b"yu want It\nlUk\n"}
 
 
 def test_paragraphs_of_python_docs_are_in_one_split_only():

@@ -8,7 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
-from lsseq.data import TextData, load_vocabulary, open_text, opening
+from lsseq.data import TextData, load_vocabulary, open_text, opening, read_text, sources
+from lsseq.data.corpus import Corpus
 from lsseq.data.vocabulary import CharVocabulary, WordVocabulary
 from lsseq.errors import RequestError
 from lsseq.recipe.faults import KeyFault
@@ -157,6 +158,82 @@ def test_python_docs_is_prepared_without_being_asked(own_data):
     sizes = {split: part.characters for split, part in data.splits.items()}
     assert sum(sizes.values()) > 300_000
     assert sizes["train"] == sum(sizes.values()) * 90 // 100
+
+
+class TestOrder:
+    """`strip_spaces` and `reverse`."""
+
+    @pytest.mark.parametrize("unit", ["char", "byte"])
+    def test_spaces_are_not_read_and_become_the_gold(self, small_text, unit):
+        content = small_text.read_bytes()
+        data = open_text(Data(text=str(small_text), unit=unit, strip_spaces=True))
+        text = "".join(data.vocabulary.decode(split.tokens) for split in data.splits.values())
+        assert text.encode() == content.replace(b" ", b"")
+        assert sum(split.characters for split in data.splits.values()) == len(text)
+        assert sum(split.bytes for split in data.splits.values()) == len(text)
+        assert (unit == "byte") == (len(data.vocabulary) == 256)
+        assert unit == "byte" or " " not in data.vocabulary.tokens
+        # Without its line feeds and what stands at the ends of lines, the text is given back by its gold.
+        train = data.splits["train"]
+        units = train.gold.levels["words"] & ~train.gold.ends
+        words = "".join(
+            data.vocabulary.token(int(token)) + " " * int(end) for token, end in zip(train.tokens, units, strict=True)
+        )
+        original = content[: len(content) * 9 // 10].decode()
+        assert words.split("\n") == [" ".join(line.split()) for line in original.split("\n")]
+
+    def test_backwards_is_the_same_text_from_its_end(self, small_text, monkeypatch):
+        for strip in (False, True):
+            forward = open_text(Data(text=str(small_text), strip_spaces=strip))
+            with monkeypatch.context() as patch:
+                patch.setattr(opening, "write_tokens", lambda *_: pytest.fail("encoded again"))
+                backward = open_text(Data(text=str(small_text), strip_spaces=strip, reverse=True))
+            assert backward.fingerprint != forward.fingerprint
+            for split, read in forward.splits.items():
+                assert np.array_equal(backward.splits[split].tokens[::-1], read.tokens)
+                assert backward.splits[split].characters == read.characters
+
+    def test_damaged_counts_of_spaces_are_made_anew(self, small_text, own_data):
+        keys = Data(text=str(small_text), strip_spaces=True)
+        first = open_text(keys).splits["valid"].gold
+        (folder,) = (own_data / "tokens").iterdir()
+        (folder / "valid.spaces.npy").write_bytes(b"")
+        assert np.array_equal(open_text(keys).splits["valid"].gold.levels["words"], first.levels["words"])
+
+    def test_places_of_faults_are_those_of_the_file(self, tmp_path):
+        for name, content in {"train": "a b c\n", "valid": "a b\nc  z"}.items():
+            (tmp_path / name).write_text(content)
+        splits = TextSplits(train=f"{tmp_path}/train", valid=f"{tmp_path}/valid")
+        with pytest.raises(RequestError, match=r"'z' \(U\+007A\) at line 2, column 4 is not"):
+            open_text(Data(text=splits, strip_spaces=True))
+        (tmp_path / "valid").write_bytes(b"a b\n c\xff")
+        with pytest.raises(RequestError, match=r"the byte 0xff at offset 6 \(line 2\) is not UTF-8"):
+            open_text(Data(text=splits, strip_spaces=True))
+
+    def test_only_symbols_have_an_order(self, small_text):
+        for unit in ("word", "sentencepiece"):
+            for key in ("strip_spaces", "reverse"):
+                keys = Data(text=str(small_text), unit=unit, vocabulary_size=300, **{key: True})
+                assert fault(keys).key == f"data.{key}"
+                with pytest.raises(KeyFault, match=f"{key} is for the units char and byte, and data.unit is {unit}"):
+                    open_text(keys, CharVocabulary("ab"))
+
+    def test_own_text_in_the_place_of_a_corpus_has_no_levels_of_it(self, tmp_path):
+        (tmp_path / "a.txt").write_text("a b  c d  e f\n" * 30)
+        splits = open_text(Data(corpus="nested-lexicon", text=str(tmp_path / "a.txt"), strip_spaces=True)).splits
+        assert list(splits["train"].gold.levels) == ["words"]
+        read = read_text("ab", CharVocabulary("ab "), Data(corpus="nested-lexicon"))
+        assert read.gold is None
+        read = read_text("a b  a", CharVocabulary("ab "), Data(corpus="nested-lexicon"))
+        assert list(read.gold.levels) == ["words", "phrases"]
+
+    def test_a_corpus_without_splits_is_its_own_validation(self, tmp_path, monkeypatch):
+        whole = Corpus("whole", "d", "l", "c", lambda _: {"train": [b"a b\n", b"c\n"]})
+        monkeypatch.setattr(sources, "load_corpus", lambda _: whole)
+        data = open_text(Data(corpus="whole", strip_spaces=True))
+        assert list(data.splits) == ["train", "valid"]
+        assert all(split.whole for split in data.splits.values())
+        assert np.array_equal(data.splits["valid"].tokens, data.splits["train"].tokens)
 
 
 def fault(data: Data) -> KeyFault:

@@ -13,6 +13,7 @@ from lsseq.data.vocabulary import ByteVocabulary, CharVocabulary
 from lsseq.errors import RequestError
 from lsseq.evaluation.surprisal import bits, escaped, write_surprisals
 from lsseq.evaluation.text import file_split, text_split
+from lsseq.recipe.schema import Data
 
 
 def test_lines(tmp_path: Path) -> None:
@@ -37,23 +38,35 @@ def test_an_escaped_token_is_one_field_of_one_line_and_can_be_read_back(text: st
 
 
 def test_a_text_as_a_split(tmp_path: Path) -> None:
-    split = text_split("aé\n", ByteVocabulary())
+    split = text_split("aé\n", ByteVocabulary(), Data())
     assert (split.tokens.tolist(), split.characters, split.bytes) == ([97, 0xC3, 0xA9, 10], 3, 4)
     path = tmp_path / "raw"
     path.write_bytes(b"a\xff")
-    raw = file_split(path, ByteVocabulary())
+    raw = file_split(path, ByteVocabulary(), Data())
     assert (raw.tokens.tolist(), raw.characters, raw.bytes) == ([97, 255], None, 2)
+
+
+def test_a_text_is_read_as_the_recipe_says(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes("a é\nb ".encode())
+    split = file_split(path, CharVocabulary("\nabé"), Data(strip_spaces=True, reverse=True))
+    assert (split.tokens.tolist(), split.characters, split.bytes) == ([2, 0, 3, 1], 4, 5)
+    with pytest.raises(RequestError, match=r"' ' .* at line 1, column 2 is not in the vocabulary"):
+        file_split(path, CharVocabulary("\nabé"), Data())
+    path.write_text("a b\nb  x a")
+    with pytest.raises(RequestError, match=r"'x' .* at line 2, column 4 is not in the vocabulary"):
+        file_split(path, CharVocabulary("\nab"), Data(strip_spaces=True))
 
 
 def test_faults_of_a_text(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"text is empty"):
-        text_split("", ByteVocabulary())
+        text_split("", ByteVocabulary(), Data())
     with pytest.raises(RequestError) as caught:
-        file_split(tmp_path / "none.txt", ByteVocabulary())
+        file_split(tmp_path / "none.txt", ByteVocabulary(), Data())
     assert caught.value.message == f"there is no file `{tmp_path / 'none.txt'}`"
     path = tmp_path / "text"
     path.write_text("ab\nax")
     with pytest.raises(RequestError) as caught:
-        file_split(path, CharVocabulary("\nab"))
+        file_split(path, CharVocabulary("\nab"), Data())
     assert caught.value.message == "'x' (U+0078) at line 2, column 2 is not in the vocabulary, which has no `<unk>`"
     assert (caught.value.place.source, caught.value.place.line) == (str(path), 2)

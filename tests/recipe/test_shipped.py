@@ -25,7 +25,8 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_there_are_recipes_for_every_corpus() -> None:
     folders = {name.partition("/")[0] for name in NAMES if "/" in name}
     assert folders == {
-        *("ptb-char", "ptb-word", "wikitext-2", "wikitext-103", "text8", "enwik8", "tinyshakespeare", "python-docs")
+        *("ptb-char", "ptb-word", "wikitext-2", "wikitext-103", "text8", "enwik8", "tinyshakespeare", "python-docs"),
+        *("brent", "nested-lexicon"),
     }
     assert all(f"{folder}/base" in NAMES for folder in folders)
 

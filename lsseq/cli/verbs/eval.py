@@ -86,7 +86,11 @@ def command(
 
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]
     name = None if text is not None else split or "valid"
-    measured = file_split(text, trained.vocabulary) if text else find_split(recipe.data, trained.vocabulary, str(name))
+    measured = (
+        file_split(text, trained.vocabulary, recipe.data)
+        if text is not None
+        else find_split(recipe.data, trained.vocabulary, str(name))
+    )
     each = Tokenwise() if tokens else None
     values = evaluate(
         trained.model,

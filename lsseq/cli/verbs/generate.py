@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 
@@ -46,25 +47,26 @@ def command(
 ) -> None:
     """Write text with the model of RUN, a run folder or its name under runs/."""
     from lsseq.api import load
-    from lsseq.generation import generate_tokens, spell
+    from lsseq.generation import write
 
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]
     seed = secrets.randbits(31) if seed is None else seed
     began = time.perf_counter()
-    known = trained.vocabulary.encode(prompt, "--prompt").tolist()
-    tokens = generate_tokens(
+    data = trained.recipe.data
+    parts = write(
         trained.model,
-        known,
+        trained.vocabulary,
+        data,
+        prompt,
         length,
-        start=trained.vocabulary.start,
+        source="--prompt",
         temperature=temperature,
         top_k=top_k,
         seed=seed,
     )
-    parts = spell(trained.vocabulary, known, tokens)
     if not as_json:
-        click.echo(prompt, nl=False)
-        for part in parts:
+        # A model that reads backwards writes what comes before the prompt.
+        for part in (*parts, prompt) if data.reverse else itertools.chain([prompt], parts):
             click.echo(part, nl=False)
         click.echo()
         return

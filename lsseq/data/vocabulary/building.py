@@ -54,13 +54,25 @@ def build_vocabulary(data: Data, train: Text) -> Vocabulary:
     reader = _Reader(train)
     try:
         if data.unit == "char":
-            return CharVocabulary.from_blocks(reader.blocks())
+            seen = CharVocabulary.from_blocks(reader.blocks()).tokens
+            return CharVocabulary([token for token in seen if token != " " or not data.strip_spaces])
         if data.unit == "word":
             return WordVocabulary.from_blocks(reader.blocks(), size=data.vocabulary_size, minimum=data.minimum_count)
         return _sentencepiece(data, reader)
     except UndecodableError as fault:
         offset = reader.begin + fault.offset
         raise undecodable_error(train.place(offset), train.locate(offset)[1], fault.byte) from None
+
+
+def check_order(data: Data) -> None:
+    """Refuse what only symbols can be read by.
+
+    Raises:
+        KeyFault: `strip_spaces` or `reverse` with words or sentencepiece pieces.
+    """
+    for key in ("strip_spaces", "reverse"):
+        if getattr(data, key) and data.unit not in ("char", "byte"):
+            raise KeyFault(f"data.{key}", f"{key} is for the units char and byte, and data.unit is {data.unit}")
 
 
 def _check(data: Data) -> None:
