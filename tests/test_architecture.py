@@ -24,6 +24,7 @@ LAYERS = [
     "model",
     "runs",
     "evaluation",
+    "boundaries",
     "generation",
     "training",
     "api",
