@@ -65,7 +65,7 @@ def close(ours: Any, theirs: Any) -> None:
         assert ours == (theirs if theirs is None else pytest.approx(theirs, rel=1e-12, abs=1e-12))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(chunks, st.sampled_from([None, -1, 0, 1]))
 def test_every_score_is_its_definition(chunk: Chunk, offset: int | None) -> None:
     whole = score(chunk).values
@@ -87,7 +87,7 @@ def test_every_score_is_its_definition(chunk: Chunk, offset: int | None) -> None
             close(got[name, level], scores(chunk, fires, degree, places(gold), offset))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(chunks)
 def test_what_a_layer_does_is_its_definition(chunk: Chunk) -> None:
     report = score(chunk)
@@ -110,7 +110,7 @@ def test_what_a_layer_does_is_its_definition(chunk: Chunk) -> None:
                 close(layer["correlation"][name], theirs)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(chunks, st.lists(st.integers(0, 40), max_size=8))
 def test_chunks_give_what_the_whole_gives(chunk: Chunk, seams: list[int]) -> None:
     bounds = [0, *sorted(min(seam, len(chunk)) for seam in seams), len(chunk)]

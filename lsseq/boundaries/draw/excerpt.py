@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +33,17 @@ class Excerpt:
     breaks: Bools | None = None
     """(T,): a line ends after the symbol; the drawn text goes on in a new line."""
 
-    @property
+    @cached_property
     def shown(self) -> list[str]:
         """Symbols as they are drawn: what does not print is escaped."""
         return [escaped(symbol) for symbol in self.symbols]
 
-    @property
+    @cached_property
     def levels(self) -> npt.NDArray[np.int64]:
         """(T,): the highest layer, from 1, whose detector fires; 0 where none does."""
         layers = np.arange(1, self.found.shape[1] + 1)
-        return np.max(self.found * layers, axis=1, initial=0)
+        highest: npt.NDArray[np.int64] = np.max(self.found * layers, axis=1, initial=0)
+        return highest
 
     def line_ends(self) -> list[int]:
         """Where the drawn text has a new line, as numbers of symbols read."""
