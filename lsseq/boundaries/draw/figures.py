@@ -103,7 +103,7 @@ def length_curves(axes: Axes, lengths: Sequence[Sequence[int]]) -> None:
 
 def f1_bars(axes: Axes, values: Mapping[str, Any], level: str) -> None:
     """F1 of each layer and baseline, at the offset that is quoted."""
-    scored = [(f"{name}\n({offset:+d})", cells[2]) for name, offset, cells in score_rows(values, level)]
+    scored = [(f"{name}\n({offset})", cells[2]) for name, offset, cells in score_rows(values, level)]
     names, heights = [name for name, _ in scored], [height or 0.0 for _, height in scored]
     colours = [COLOURS[0] if name.startswith("layer") else "0.6" for name in names]
     bars = axes.bar(range(len(names)), heights, color=colours)

@@ -30,7 +30,7 @@ def page(excerpt: Excerpt, values: Mapping[str, Any], *, title: str = "Boundarie
         *_summary(values),
         "<h2>Text</h2>",
         *_legend(excerpt.found.shape[1]),
-        *_text(excerpt),
+        _text(excerpt),
     ]
     if excerpt.found.shape[1] or excerpt.norms is not None:
         parts += ["<h2>Layers</h2>", *_raster(excerpt)]
@@ -73,11 +73,11 @@ def _legend(layers: int) -> Iterator[str]:
         yield f'<p class="legend">A unit ends after a coloured symbol, of the highest layer: {marks}</p>'
 
 
-def _text(excerpt: Excerpt) -> Iterator[str]:
-    yield '<p class="text">'
-    for first, last in pairwise([0, *excerpt.line_ends()]):
-        yield "".join(_symbol(excerpt, t) for t in range(first, last)) + "<br>"
-    yield "</p>"
+def _text(excerpt: Excerpt) -> str:
+    lines = (
+        "".join(_symbol(excerpt, t) for t in range(first, last)) for first, last in pairwise([0, *excerpt.line_ends()])
+    )
+    return '<p class="text">' + "<br>".join(lines) + "</p>"
 
 
 def _symbol(excerpt: Excerpt, t: int) -> str:
@@ -97,13 +97,13 @@ def _hover(excerpt: Excerpt, t: int) -> str:
 
 def _raster(excerpt: Excerpt) -> Iterator[str]:
     """A column for each symbol: the symbol, a cell for each detector from the lowest, a cell for each norm."""
-    yield '<p class="legend">Under each symbol a row for each detector, filled where it fires, from the lowest'
+    rows = "Under each symbol a row for each detector from the lowest, filled where it fires"
     heat = np.zeros((len(excerpt.symbols), 0))
     if excerpt.norms is not None:
         peak = np.nanmax(excerpt.norms, axis=0, initial=0.0)
         heat = np.nan_to_num(excerpt.norms / np.where(peak > 0, peak, 1.0))
-        yield "; then a row for the norm of each layer's hidden state, darkest at its maximum"
-    yield '.</p><div class="raster">'
+        rows += "; then a row for the norm of each layer's hidden state, strongest at its maximum"
+    yield f'<p class="legend">{rows}.</p><div class="raster">'
     for t, symbol in enumerate(excerpt.shown):
         cells = "".join(
             f'<i class="l{layer % 4 + 1}"></i>' if fires else "<i></i>" for layer, fires in enumerate(excerpt.found[t])
@@ -119,5 +119,5 @@ def _scores(values: Mapping[str, Any]) -> Iterator[str]:
         yield "<th>offset<th>precision<th>recall<th>F1<th>R-value<th>over-segmentation"
         yield "<th>token F1<th>type F1<th>average precision</tr>"
         for name, offset, cells in score_rows(values, level):
-            yield f"<tr><th>{escape(name)}<td>{offset:+d}" + "".join(f"<td>{number(cell)}" for cell in cells) + "</tr>"
+            yield f"<tr><th>{escape(name)}<td>{offset}" + "".join(f"<td>{number(cell)}" for cell in cells) + "</tr>"
         yield "</table>"

@@ -18,10 +18,14 @@ th:first-child { text-align: left; }
 .raster span { display: flex; flex-direction: column; align-items: stretch; min-width: 1ch; }
 .raster b { font-weight: normal; white-space: pre; text-align: center; }
 .raster i { height: .6rem; background: var(--line); border-bottom: 1px solid var(--paper); }
-.l1, .raster .l1 { background: var(--l1); }
-.l2, .raster .l2 { background: var(--l2); }
-.l3, .raster .l3 { background: var(--l3); }
-.l4, .raster .l4 { background: var(--l4); }
+.l1 { background: var(--l1); }
+.raster .l1 { background: #2a9fc9; }
+.l2 { background: var(--l2); }
+.raster .l2 { background: #d18f00; }
+.l3 { background: var(--l3); }
+.raster .l3 { background: #d0488a; }
+.l4 { background: var(--l4); }
+.raster .l4 { background: #4aa83e; }
 .raster i.n { background: var(--norm); }
 svg { width: 100%; max-width: 640px; }
 svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
