@@ -12,6 +12,9 @@ from lsseq.boundaries.counts import f1
 
 Hashes = npt.NDArray[np.uint64]
 
+MOST = 1 << 16
+"""A lexicon is exact up to so many types."""
+
 LONGEST = 128
 """Lengths are counted one by one up to here; longer units together."""
 
@@ -55,19 +58,33 @@ class Cutter:
 
 
 class Types:
-    """The lexicon of a segmentation. It grows with the number of types, the one thing here that does."""
+    """The lexicon of a segmentation, each type once.
+
+    Exact up to `MOST` types. Beyond that a random half of them is kept, then a quarter, and so on: those whose names
+    end in so many zero bits, the same in every lexicon (Wegman's adaptive sampling; Flajolet 1990). So memory stays
+    constant, and figures are estimates from about 32,000 types of the larger lexicon or more.
+    """
 
     def __init__(self) -> None:
-        self.names: set[int] = set()
+        self._names: set[int] = set()
+        self._zeros = 0
         self._cutter = Cutter()
 
     def add(self, symbols: Ints, cuts: Bools, outside: Bools) -> None:
         names, _ = self._cutter.cut(symbols, cuts, outside)
-        self.names.update(np.unique(names).tolist())
+        self._names.update(np.unique(names[names & np.uint64((1 << self._zeros) - 1) == 0]).tolist())
+        while len(self._names) > MOST:
+            self._zeros += 1
+            self._names = self._sample(self._zeros)
 
     def f1(self, gold: Types) -> float | None:
         """Type F1: how far two lexicons agree, each type counted once."""
-        return f1(len(self.names & gold.names), len(self.names), len(gold.names))
+        zeros = max(self._zeros, gold._zeros)
+        ours, theirs = self._sample(zeros), gold._sample(zeros)
+        return f1(len(ours & theirs), len(ours), len(theirs))
+
+    def _sample(self, zeros: int) -> set[int]:
+        return {name for name in self._names if name & ((1 << zeros) - 1) == 0}
 
 
 @dataclass
