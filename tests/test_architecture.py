@@ -25,6 +25,7 @@ LAYERS = [
     "model",
     "runs",
     "evaluation",
+    "boundaries",
     "generation",
     "training",
     "api",
