@@ -13,6 +13,9 @@ import os
 import secrets
 from typing import Any, Literal
 
+import numpy as np
+
+from lsseq.boundaries.reading import read
 from lsseq.data import Split, Vocabulary
 from lsseq.errors import RequestError
 from lsseq.evaluation.evaluate import Mode, evaluate, find_split
@@ -134,6 +137,23 @@ class TrainedModel:
         self._measure(split, each)
         tokens = map(self.vocabulary.token, split.tokens.tolist())
         return list(zip(tokens, bits(each.nll()).tolist(), strict=True))
+
+    def boundaries(self, text: str | bytes) -> list[list[int]]:
+        """Where each layer below the top finds the end of a unit in a text: positions of tokens, from 0, in the order
+        in which the model reads them. Empty for a model without detectors.
+
+        Raises:
+            RequestError: as `perplexity`.
+
+        Example:
+            >>> model.boundaries("the cat sat")  # doctest: +SKIP
+            [[2, 6], [6]]
+        """
+        split = text_split(text, self.vocabulary, self.recipe.data)
+        found = np.concatenate(
+            [seen.found for seen in read(self.model, split.tokens, self.vocabulary.start, device=self.device)]
+        )
+        return [np.flatnonzero(layer).tolist() for layer in found.T]
 
     def generate(
         self,

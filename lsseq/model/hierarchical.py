@@ -57,8 +57,10 @@ class OutputModule(nn.Module):
 
 
 class Hierarchical(Recurrence):
-    """An HM-LSTM with its output module; tells `boundaries` and `probabilities`, (T, B, L-1), and for the log
-    `boundary_rate` (L-1,) and `slope`.
+    """An HM-LSTM with its output module.
+
+    It tells `boundaries` and `probabilities`, (T, B, L-1), and for the log `boundary_rate` (L-1,) and `slope`; in
+    evaluation (T, B, L) `updates`, whether a layer computed, and `norms` of the layers' outputs.
 
     Args:
         hm: the layers.
@@ -93,9 +95,21 @@ class Hierarchical(Recurrence):
         found = {"boundaries": result.boundaries, "probabilities": result.probabilities}
         extras: Extras = {name: value.detach() for name, value in found.items()}
         extras |= {"boundary_rate": extras["boundaries"].mean((0, 1)), "slope": self.slope}
-        if self.prior is not None and self.training:
+        if not self.training:
+            extras["norms"] = torch.stack([output.norm(dim=-1) for output in result.outputs], dim=-1)
+            extras["updates"] = self._updates(result.boundaries, state)
+        elif self.prior is not None:
             extras[PENALTY] = self.prior(result.boundaries, result.probabilities)
         return self.output(result.outputs), cast(State, result.state), extras
+
+    def _updates(self, z: Tensor, state: State) -> Tensor:
+        """The layers that did not copy: those with a boundary of the layer below now, or of their own a step ago."""
+        start = torch.zeros_like(z[:1]) if state is None else torch.cat(cast(Any, state)[2][:-1], dim=-1).unsqueeze(0)
+        below = torch.cat([torch.ones_like(z[..., :1]), z], dim=-1)
+        if not self.hm.flush:
+            return below > 0
+        own = torch.cat([torch.cat([start, z[:-1]]), torch.zeros_like(z[..., :1])], dim=-1)
+        return (below > 0) | (own > 0)
 
 
 def binomial_prior(rates: Sequence[float], weight: float) -> Prior:
