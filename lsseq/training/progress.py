@@ -29,6 +29,35 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+class Detectors:
+    """Watches the boundary detectors of a model that has some."""
+
+    LINES = 10
+    """A detector is stuck when it fired never, or always, in so many train lines."""
+
+    def __init__(self) -> None:
+        self._stuck: dict[tuple[int, str], int] = {}
+
+    def rates(self, line: Figures) -> str:
+        """The boundary rates of a line, for people; nothing where there are none."""
+        rates = line.get("boundary_rate")
+        return " · boundaries " + " ".join(f"{rate:.2f}" for rate in rates) if rates else ""
+
+    def warnings(self, line: Figures) -> list[str]:
+        """What is to be said after a train line: once of each detector that is stuck."""
+        said = []
+        for layer, rate in enumerate(line.get("boundary_rate", ()), start=1):
+            for word, stuck in (("never", rate < 1e-4), ("always", rate > 1 - 1e-4)):
+                seen = self._stuck.get((layer, word), 0)
+                self._stuck[layer, word] = seen + 1 if stuck or seen >= self.LINES else 0
+                if stuck and seen + 1 == self.LINES:
+                    said.append(
+                        f"warning: the boundary detector of layer {layer} fires {word} (by step {line['step']}); "
+                        "a prior on its rate (model.boundary.prior) or another slope can free it"
+                    )
+        return said
+
+
 class Progress:
     """Shows how far a training is, on standard error.
 
@@ -44,6 +73,7 @@ class Progress:
         self._task: Any = None
         self._figures = ""
         self._speed = ""
+        self._detectors = Detectors()
 
     def __enter__(self) -> Progress:
         if self._stream.isatty():
@@ -75,7 +105,9 @@ class Progress:
 
     def logged(self, line: Figures) -> None:
         """After a train line."""
-        self._speed = f" · {line['tokens_per_second']:,.0f} tokens/s"
+        self._speed = f" · {line['tokens_per_second']:,.0f} tokens/s{self._detectors.rates(line)}"
+        for warning in self._detectors.warnings(line):
+            self._print(warning)
 
     def evaluated(self, state: LoopState) -> None:
         """After an evaluation."""

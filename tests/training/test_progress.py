@@ -8,7 +8,7 @@ import pytest
 from toys import toy_state, toy_training
 
 from lsseq.training.budget import Budget
-from lsseq.training.progress import Progress, duration, headline
+from lsseq.training.progress import Detectors, Progress, duration, headline
 from lsseq.training.state import LoopState
 
 
@@ -64,3 +64,20 @@ def test_a_bar_on_a_terminal() -> None:
     shown = stream.getvalue()
     assert "25 %" in shown
     assert "step 10 · valid bpc 1.0100 · 1,234 tokens/s" in shown
+
+
+def test_a_stuck_detector_is_said_once() -> None:
+    detectors = Detectors()
+    said = []
+    for step in range(1, 41):
+        rates = [0.3, 0.0 if step > 5 else 0.2, 1.0]
+        said.append(detectors.warnings({"step": step, "boundary_rate": rates}))
+    assert [step for step, warnings in enumerate(said, start=1) if warnings] == [10, 15]
+    assert said[9] == [
+        "warning: the boundary detector of layer 3 fires always (by step 10); "
+        "a prior on its rate (model.boundary.prior) or another slope can free it"
+    ]
+    assert "layer 2 fires never (by step 15)" in said[14][0]
+    assert detectors.rates({"boundary_rate": [0.25, 1.0]}) == " · boundaries 0.25 1.00"
+    assert detectors.rates({"step": 1}) == ""
+    assert detectors.warnings({"step": 1}) == []

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.autograd import forward_ad
+
+# Private to PyTorch; a version without one of them is taken to have nothing of the kind.
+_tracing_state: Callable[[], object] = getattr(torch._C, "_get_tracing_state", type(None))
+_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", bool)
+_dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", int)
 
 
 def followed(device: str) -> bool:
@@ -12,10 +19,10 @@ def followed(device: str) -> bool:
     return (
         _autocast(device)
         or torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or forward_ad._current_level >= 0
+        or _tracing_state() is not None
+        or _transforms_active()
+        or _dispatch_modes() > 0
+        or getattr(forward_ad, "_current_level", -1) >= 0
     )
 
 

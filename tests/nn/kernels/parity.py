@@ -12,9 +12,7 @@ import lsseq.nn as lnn
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.recurrent import Recurrent
 
-needs_kernels = pytest.mark.skipif(
-    isinstance(native.library(), str), reason="the CPU kernels are not compiled (python -m lsseq.nn.kernels.cpu.build)"
-)
+needs_kernels = pytest.mark.skipif(isinstance(native.library(), str), reason=f"no fused kernels: {native.library()}")
 
 Arguments = dict[str, object]
 Loss = Callable[[Tensor, tuple[Tensor, ...]], Tensor]

@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import needs_kernels
 from torch import Tensor
 
 import lsseq.nn as lnn
-from lsseq.nn.kernels.cpu import native
 
-pytestmark = pytest.mark.skipif(isinstance(native.library(), str), reason=f"no fused kernels: {native.library()}")
+pytestmark = needs_kernels
 
 F64 = torch.float64
 OPTIONS: list[dict[str, Any]] = [

@@ -1,13 +1,10 @@
 /* Recurrences over a whole sequence, forward and backward: LSTM, GRU and the simple network, with zoneout, recurrent
    dropout and layer norm. The file is compiled for each type of number and each instruction set. */
 
+#include "export.h"
 #include "gru.h"
 #include "lstm.h"
 #include "rnn.h"
-
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
-#define EXPORT(name) __attribute__((visibility("default"))) int JOIN(name, SUFFIX)
 
 typedef enum { LSTM, GRU, RNN } Cell;
 

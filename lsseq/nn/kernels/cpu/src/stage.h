@@ -69,18 +69,6 @@ static void pack_backward(Thread *me, Stage *stage)
         }
 }
 
-INLINE real dot(const real *a, const real *b, int64_t n)
-{
-    vec sums[4] = {{0}, {0}, {0}, {0}};
-    int64_t k = 0;
-    for (; k + 4 * LANES <= n; k += 4 * LANES)
-        for (int j = 0; j < 4; j++)
-            sums[j] += load(a + k + j * LANES, LANES) * load(b + k + j * LANES, LANES);
-    for (; k < n; k += LANES)
-        sums[0] += load(a + k, n - k) * load(b + k, n - k);
-    return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
-
 /* A panel's products with a weight as it is, a dot product with each of its rows: for few rows and steps. */
 static void dot_products(const Thread *me, const Stage *stage, int64_t p, const real *source, real *products)
 {

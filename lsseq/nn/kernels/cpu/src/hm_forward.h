@@ -1,0 +1,143 @@
+/* The HM-LSTM's forward pass: a layer's step, and the events that it makes. */
+
+#ifndef HM_FORWARD_H
+#define HM_FORWARD_H
+
+#include "hm.h"
+
+/* The parts of a step's rows, in this order: UPDATE, FLUSH that reads the layer below, FLUSH that does not, COPY. What
+   reads is together, and what has a boundary before. Gives the end of each part. */
+static void order_rows(const Member *me, int l, int64_t t, int64_t end[4])
+{
+    const HmCall *call = me->call;
+    int64_t n = 0;
+    for (int part = 0; part < 4; part++) {
+        for (int64_t r = 0; r < call->rows; r++) {
+            int z = own_boundary(call, l, t, r) != 0, reads = boundary_below(call, l, t, r) != 0;
+            if (part == (reads ? z : z && call->flushes ? 2 : 3))
+                me->order[n++] = (int32_t)r;
+        }
+        end[part] = n;
+    }
+}
+
+/* The new state of an event. */
+static void make_event(Member *me, int l, int64_t t, int64_t e, int64_t r)
+{
+    const HmCall *call = me->call;
+    HmLayer *layer = &call->layer[l];
+    const int64_t H = layer->units, B = call->rows, source = layer->event[t * B + r];
+    const real z = own_boundary(call, l, t, r), flush = call->flushes ? z : 0;
+    const int reads = boundary_below(call, l, t, r) != 0, top_down = layer->w_above && z != 0;
+    const real *below = l == 0 ? call->from_input + (t * B + r) * (4 * H + 1) : layer->gates + e * 4 * H;
+    const int64_t event_above = top_down ? call->layer[l + 1].event[t * B + r] : -1;
+    const real *above = top_down ? call->layer[l + 1].for_below + event_above * 4 * H : NULL;
+    layer->event[(t + 1) * B + r] = (int32_t)e;
+    layer->source[e] = (int32_t)source;
+    layer->above[e] = (int32_t)event_above;
+    for (int64_t k = 0; k < H; k += LANES) {
+        const int64_t n = H - k;
+        vec gate[4];
+        for (int g = 0; g < 4; g++) {
+            const int64_t at = g * H + k;
+            gate[g] = load(layer->from_hidden + source * 4 * H + at, n) + load(layer->bias + at, n);
+            if (reads)
+                gate[g] += load(below + at, n);
+            if (top_down)
+                gate[g] += load(above + at, n);
+            gate[g] = g == 2 ? tanh_of(gate[g]) : sigmoid(gate[g]);
+            store(layer->gates + e * 4 * H + at, gate[g], n);
+        }
+        vec old_c = load(layer->c + source * H + k, n), old_h = load(layer->h + source * H + k, n);
+        vec c = gate[0] * gate[2];
+        if (flush == 0)
+            c += gate[1] * old_c;
+        vec h = gate[3] * tanh_of(c), keep_c = kept(me, CELL, r, k), keep_h = kept(me, HIDDEN, r, k);
+        store(layer->c + e * H + k, keep_c * old_c + (1 - keep_c) * c, n);
+        h = keep_h * old_h + (1 - keep_h) * h;
+        store(layer->h + e * H + k, h, n);
+        store(layer->output + (t * B + r) * H + k, h, n);
+    }
+}
+
+/* The detector's sum and what it makes of it; `source` is the event before the step. */
+static void detect(const Member *me, int l, int64_t t, int64_t r, int copies)
+{
+    const HmCall *call = me->call;
+    const HmLayer *layer = &call->layer[l];
+    const int64_t H = layer->units, B = call->rows, at = (t * B + r) * (call->layers - 1) + l;
+    const int64_t source = layer->event[t * B + r];
+    const real below = boundary_below(call, l, t, r);
+    real s = layer->bias[4 * H] + dot(layer->w_hidden + 4 * H * H, layer->h + source * H, H);
+    if (layer->w_above && own_boundary(call, l, t, r) != 0) {
+        const HmLayer *upper = &call->layer[l + 1];
+        s += dot(layer->w_above + 4 * H * upper->units, upper->h + upper->event[t * B + r] * upper->units, upper->units);
+    }
+    if (l == 0)
+        s += call->from_input[(t * B + r) * (4 * H + 1) + 4 * H];
+    else if (below != 0)
+        s += dot(layer->w_below + 4 * H * layer->below, call->layer[l - 1].output + (t * B + r) * layer->below, layer->below);
+    real p = (real)call->slope * s;
+    p = ((p > 1 ? 1 : p < -1 ? -1 : p) + 1) / 2;
+    call->probabilities[at] = p;
+    if (call->forced)
+        call->boundaries[at] = call->forced[at];
+    else {
+        int found = call->numbers ? call->numbers[((int64_t)l * call->steps + t) * B + r] < (double)p : p > (real)0.5;
+        call->boundaries[at] = found && !(call->holds && copies) && !(call->nested && below == 0);
+    }
+}
+
+static void hm_forward_step(Member *me, int l, int64_t t)
+{
+    HmWork *work = me->work;
+    HmCall *call = me->call;
+    HmLayer *layer = &call->layer[l], *upper = layer + 1;
+    const int64_t B = call->rows, H = layer->units, first = layer->starts[t + 1];
+    const Matrices *matrices = &work->matrices[l];
+    int64_t end[4];
+    begin_layer(me, l, t);
+    order_rows(me, l, t, end);
+    const int64_t reads = end[1], active = end[2];
+    for (int64_t i = share(active, me->member, me->team); l > 0 && i < share(active, me->member + 1, me->team); i++) {
+        real *to = layer->input + (first + i) * layer->below;
+        if (i < reads)
+            memcpy(to, call->layer[l - 1].output + (t * B + me->order[i]) * layer->below, (size_t)layer->below * sizeof(real));
+        else
+            memset(to, 0, (size_t)layer->below * sizeof(real));
+    }
+    meet(&work->barrier, me->team);
+    const int64_t before = layer->starts[t];
+    multiply(&matrices->hidden, first - before, layer->h + before * H, layer->from_hidden + before * 4 * H, 0, me->scratch,
+             me->member, me->team);
+    if (layer->w_above) {
+        const int64_t begin = upper->starts[t], count = upper->starts[t + 1] - begin;
+        multiply(&matrices->above, count, upper->h + begin * upper->units, upper->for_below + begin * 4 * H, 0, me->scratch,
+                 me->member, me->team);
+    }
+    if (l > 0)
+        multiply(&matrices->below, reads, layer->input + first * layer->below, layer->gates + first * 4 * H, 0, me->scratch,
+                 me->member, me->team);
+    meet(&work->barrier, me->team);
+    for (int64_t i = share(active, me->member, me->team); i < share(active, me->member + 1, me->team); i++) {
+        const int64_t r = me->order[i];
+        make_event(me, l, t, first + i, r);
+        if (!is_top(call, l))
+            detect(me, l, t, r, 0);
+    }
+    const int64_t copies = B - active;
+    for (int64_t i = share(copies, me->member, me->team); i < share(copies, me->member + 1, me->team); i++) {
+        const int64_t r = me->order[active + i], source = layer->event[t * B + r];
+        memcpy(layer->output + (t * B + r) * H, layer->h + source * H, (size_t)H * sizeof(real));
+        layer->event[(t + 1) * B + r] = (int32_t)source;
+        if (!is_top(call, l))
+            detect(me, l, t, r, 1);
+    }
+    if (me->member == 0) {
+        layer->starts[t + 2] = first + active;
+        layer->plain[t] = end[0];
+    }
+    meet(&work->barrier, me->team);
+}
+
+#endif
