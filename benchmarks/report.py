@@ -35,32 +35,48 @@ COLUMNS = ("layer", "back end", "I", "H", "L", "B", "T", "forward", "training", 
 
 
 def report(measurements: Sequence[dict[str, Any]]) -> str:
-    """The page, from JSON objects of `lsseq bench`."""
-    return "\n".join([INTRODUCTION, *(section(one) for one in measurements)])
+    """The page, from JSON objects of `lsseq bench`; one table for each machine, PyTorch and number of threads."""
+    machines: dict[str, list[dict[str, Any]]] = {}
+    for measured in measurements:
+        machines.setdefault(title(measured), []).append(measured)
+    return "\n".join([INTRODUCTION, *(section(name, together) for name, together in machines.items())])
 
 
-def section(measured: dict[str, Any]) -> str:
-    """The table of one object, under what it was measured on, and the means of layers with several shapes."""
+def title(measured: dict[str, Any]) -> str:
+    """What was measured on."""
     threads = f"{measured['threads']} thread{'s' if measured['threads'] > 1 else ''}"
-    load = "" if measured["load"] is None else f"; load before: {measured['load']:.1f}"
+    return f"{measured['device']}: {measured['machine']}, PyTorch {measured['torch']}, {threads}"
+
+
+def section(name: str, together: Sequence[dict[str, Any]]) -> str:
+    """The table of what was measured on one machine, and the means of layers with several shapes."""
+    # What slowed the large products of one measurement down is no property of the machine: the fastest are its limit.
+    limit = max(measured["gemm_flops_per_second"] for measured in together)
+    rows = [
+        {**row, "gemm_fraction": row["gemm_fraction"] * measured["gemm_flops_per_second"] / limit}
+        for measured in together
+        for row in measured["rows"]
+    ]
+    loads = [measured["load"] for measured in together if measured["load"] is not None]
+    load = f"; load before, the measuring itself included: at most {max(loads):.1f}" if loads else ""
     lines = [
-        f"## {measured['device']}: {measured['machine']}, PyTorch {measured['torch']}, {threads}",
+        f"## {name}",
         "",
-        f"Large matrix products: {measured['gemm_flops_per_second'] / 1e9:,.0f} GFLOP/s{load}.",
+        f"Large matrix products: {limit / 1e9:,.0f} GFLOP/s{load}.",
         "",
         line(COLUMNS),
         line(["---"] * len(COLUMNS)),
-        *(line(cells(row)) for row in measured["rows"]),
+        *(line(cells(row)) for row in rows),
         "",
     ]
-    return "\n".join([*lines, *means(measured["rows"])])
+    return "\n".join([*lines, *means(rows)])
 
 
 def line(values: Sequence[str]) -> str:
     return f"| {' | '.join(values)} |"
 
 
-def name(row: dict[str, Any]) -> str:
+def layer_of(row: dict[str, Any]) -> str:
     """Cell and options; the number format where it is not float32."""
     options = [f"{option} {value}" for option, value in row["options"].items()]
     return ", ".join([row["cell"], *options, *([] if row["dtype"] == "float32" else [row["dtype"]])])
@@ -73,7 +89,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         low, high = row["spread"][pass_]
         ratios.append(f"{row[f'{pass_}_ratio']:.2f} ({low:.2f}–{high:.2f})")
     return [
-        name(row),
+        layer_of(row),
         ", ".join(backends),
         *(str(row[size]) for size in ("input", "hidden", "layers", "batch", "steps")),
         *ratios,
@@ -87,7 +103,7 @@ def means(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each layer that was measured at several shapes: the geometric means of its ratios."""
     layers: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        layers.setdefault(name(row), []).append(row)
+        layers.setdefault(layer_of(row), []).append(row)
     lines = [
         f"- {layer}, geometric mean of {len(of)} shapes: forward {mean(of, 'forward_ratio'):.2f}, "
         f"training {mean(of, 'train_ratio'):.2f}"

@@ -67,13 +67,19 @@ def test_rows_and_means(tmp_path: Path) -> None:
     head = {"device": "cuda", "machine": "a GPU", "torch": "2.13.0", "threads": 4, "load": None}
     file = tmp_path / "bench.json"
     file.write_text(json.dumps({**head, "gemm_flops_per_second": 5e13, "rows": rows}))
-    lines = report(file, file).splitlines()
+    slow, other = tmp_path / "slow.json", tmp_path / "other.json"
+    slow.write_text(json.dumps({**head, "gemm_flops_per_second": 2.5e13, "rows": [row(options={})]}))
+    other.write_text(json.dumps({**head, "threads": 1, "gemm_flops_per_second": 5e13, "rows": rows}))
+    lines = report(file, other, slow).splitlines()
     first = lines.index("## cuda: a GPU, PyTorch 2.13.0, 4 threads")
-    assert lines.count(lines[first]) == 2
+    assert "## cuda: a GPU, PyTorch 2.13.0, 1 thread" in lines
+    # Against the faster of both measurements of the same machine.
+    assert lines[first + 9].startswith("| LSTM | fused | ")
+    assert lines[first + 9].endswith(" 31% |")
     assert lines[first + 2] == "Large matrix products: 50,000 GFLOP/s."
     sizes, ratios = "50 | 1000 | 1 | 32 | 100", "1.20 (1.10–1.30) | 0.80 (0.75–0.90)"
     assert lines[first + 6] == f"| LSTM, zoneout_cell 0.5 | fused | {sizes} | {ratios} | 12,346 | 0.88 | 61% |"
     assert lines[first + 7].endswith("| 12,346 |  | 61% |")
     assert lines[first + 8].startswith("| LSTM, bfloat16 | cudnn, fused | ")
     # The square root of 0.8 · 1.25.
-    assert lines[first + 10] == ("- LSTM, zoneout_cell 0.5, geometric mean of 2 shapes: forward 1.20, training 1.00")
+    assert lines[first + 11] == ("- LSTM, zoneout_cell 0.5, geometric mean of 2 shapes: forward 1.20, training 1.00")
