@@ -37,8 +37,8 @@ def test_what_is_allocated_counts() -> None:
     # The input, the output and the gradient of the input, 16 MiB each, whatever was allocated before.
     plain = peak(0)
     assert 44 * MEGABYTE < plain < 72 * MEGABYTE
-    # The input, and what is there for a moment.
-    assert 110 * MEGABYTE < peak(96 * MEGABYTE) < 140 * MEGABYTE
+    # The input and what is there for a moment; where the process keeps what it frees, output and gradient add to it.
+    assert 110 * MEGABYTE < peak(96 * MEGABYTE) < 165 * MEGABYTE
     assert abs(peak(0) - plain) < 8 * MEGABYTE
 
 

@@ -179,7 +179,7 @@ def toy_recurrence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     (tmp_path / "leaky_sum.py").write_text(TOY)
     monkeypatch.setattr(recurrences, "__path__", [*recurrences.__path__, str(tmp_path)])
     known = schema.recurrence_names()
-    monkeypatch.setattr(schema, "recurrence_names", lambda: [*known, "leaky-sum"])
+    monkeypatch.setattr(schema.model, "recurrence_names", lambda: [*known, "leaky-sum"])
     yield
     sys.modules.pop("lsseq.model.recurrences.leaky_sum", None)
 
