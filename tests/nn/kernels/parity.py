@@ -12,7 +12,7 @@ import lsseq.nn as lnn
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.recurrent import Recurrent
 
-needs_kernels = pytest.mark.skipif(isinstance(native.library(), str), reason=f"no fused kernels: {native.library()}")
+needs_kernels = pytest.mark.skipif(isinstance(native.compiled(), str), reason=f"no fused kernels: {native.compiled()}")
 
 Arguments = dict[str, object]
 Loss = Callable[[Tensor, tuple[Tensor, ...]], Tensor]

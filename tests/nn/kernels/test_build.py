@@ -117,7 +117,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The path at which the library is looked for, where there is none."""
 
     def forget() -> None:
-        native.library.cache_clear()
+        native.compiled.cache_clear()
         native.instruction_set.cache_clear()
         native._function.cache_clear()
         dispatch.choose.cache_clear()

@@ -22,7 +22,7 @@ pytestmark = needs_kernels
 def test_any_number_of_threads_gives_the_same_to_the_bit(
     cell: str, options: Arguments, size: tuple[int, int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not native.library().has_threads():
+    if not native.compiled().has_threads():
         pytest.skip("PyTorch brings no OpenMP runtime that the kernels can use")
     steps, rows, units = size
     layer = make(cell, 4, units, dtype, **options)

@@ -19,5 +19,5 @@ def obstacle(dtype: torch.dtype) -> str | None:
     """Why the kernels cannot be used here, or None."""
     if dtype not in native.TYPES:
         return f"the CPU kernels compute in float32 and float64, not {str(dtype).removeprefix('torch.')}"
-    found = native.library()
+    found = native.compiled()
     return found if isinstance(found, str) else None

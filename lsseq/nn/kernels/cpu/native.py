@@ -43,7 +43,7 @@ class Call(ctypes.Structure):
 
 
 @cache
-def library() -> ctypes.CDLL | str:
+def compiled() -> ctypes.CDLL | str:
     """The library, or why there is none."""
     if not build.LIBRARY.exists():
         return f"the CPU kernels were not compiled when lsseq was installed ({_REMEDY})"
@@ -123,6 +123,6 @@ def _function(name: str, dtype: torch.dtype) -> Callable[..., int]:
 
 
 def _loaded() -> ctypes.CDLL:
-    found = library()
+    found = compiled()
     assert isinstance(found, ctypes.CDLL), found
     return found
