@@ -2,9 +2,9 @@
 
 The products with the input and the gradients of the weights are one product each for all steps. Between them, a layer
 of at most 128 units is one launch in either pass: the kernel multiplies the state with the weights itself. For larger
-layers, float64, layer norm, and a GRU that resets before the product, there is one product and one kernel a step (two
-of each for that GRU, and PyTorch's layer norm where that is asked for), each launched by itself: no CUDA graph is
-captured. `launch.py` chooses; the kernels are the same.
+layers, float64, layer norm, a GRU that resets before the product, and Triton before 3.0, there is one product and one
+kernel a step (two of each for that GRU, and PyTorch's layer norm where that is asked for), each launched by itself: no
+CUDA graph is captured. `launch.py` chooses; the kernels are the same.
 
 Nothing of this has run on a GPU yet, and where one launch is faster was not measured. The results were compared with
 the reference in Triton's interpreter on a CPU (TRITON_INTERPRET=1), and every kernel was compiled for GPUs of compute

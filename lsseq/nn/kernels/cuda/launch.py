@@ -7,11 +7,13 @@ multiplies the state of its rows itself and waits for no other program.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import triton
+import triton.language as tl
 from torch import Tensor
 
 from lsseq.nn.kernels.cuda.call import Call
@@ -21,6 +23,8 @@ LARGEST = 128
 from a cache, and there is but one program for 16 rows. In a larger layer that takes longer than the launches that it
 saves, as cuBLAS spreads a product over the whole GPU. Reckoned, not measured on a GPU."""
 
+_SAYS_PRECISION = "input_precision" in inspect.signature(tl.dot).parameters
+"""Whether Triton can be told how exactly to multiply: from version 3.0 on."""
 _WIDTH = 256
 """Units of a program that does one step of one row."""
 _ROWS = 16
@@ -61,7 +65,7 @@ def serves_all_steps(call: Call) -> bool:
     small = call.sizes[2] <= LARGEST
     plain = "gain" not in call.arrays and call.variant != "before"  # else there is more to a step than one product
     tiles = call.arrays["weight"].dtype != torch.float64  # which not every GPU can multiply in Triton
-    return small and plain and tiles
+    return small and plain and tiles and _SAYS_PRECISION
 
 
 def all_steps(call: Call) -> Launch:

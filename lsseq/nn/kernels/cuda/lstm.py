@@ -22,8 +22,8 @@ def _new_cell(i, f, g, before, DROPS: tl.constexpr, words, rates, t, row, unit):
 def _normal(c, inside, H):
     """The cells of whole rows with mean 0 and variance 1, and the factor of the latter."""
     c = tl.where(inside, c, 0)
-    c = tl.where(inside, c - tl.sum(c, 1, keep_dims=True) / H, 0)
-    scale = 1 / tl.sqrt(tl.sum(c * c, 1, keep_dims=True) / H + EPSILON)
+    c = tl.where(inside, c - tl.sum(c, 1)[:, None] / H, 0)
+    scale = 1 / tl.sqrt(tl.sum(c * c, 1)[:, None] / H + EPSILON)
     return c * scale, scale
 
 
@@ -155,7 +155,7 @@ def _backward(
                 if cell_bias is not None:
                     tl.store(d_cell_bias + at, take(d_cell_bias + at, inside, rates) + d, mask=inside)
                 d *= gain
-                mean, slope = tl.sum(d, 1, keep_dims=True) / H, tl.sum(d * normal, 1, keep_dims=True) / H
+                mean, slope = tl.sum(d, 1)[:, None] / H, tl.sum(d * normal, 1)[:, None] / H
                 d_new_c = scale * (d - mean - normal * slope)
             else:
                 squashed = tanh(c)
