@@ -14,15 +14,11 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None, gain: Tensor | None, 
     """x Wᵀ + b, or with a gain LN(x Wᵀ) ⊙ gain + b, where each block of output units is normalised by itself."""
     if gain is None:
         return F.linear(x, weight, bias).to(weight.dtype)
-    normal = normalise(F.linear(x, weight), gain, blocks).to(weight.dtype)
+    product = torch.split(F.linear(x, weight), blocks, dim=-1)
+    scales = torch.split(gain, blocks)
+    parts = [layer_norm(part, scale).to(weight.dtype) for part, scale in zip(product, scales, strict=True)]
+    normal = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
     return normal if bias is None else normal + bias
-
-
-def normalise(product: Tensor, gain: Tensor, blocks: list[int]) -> Tensor:
-    """LN(product) ⊙ gain, where each block of the last axis is normalised by itself."""
-    products, gains = torch.split(product, blocks, dim=-1), torch.split(gain, blocks)
-    parts = [layer_norm(part, scale) for part, scale in zip(products, gains, strict=True)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 def add_product(x_t: Tensor, h: Tensor, weight: Tensor, gain: Tensor | None) -> Tensor:

@@ -22,8 +22,8 @@ Arrays = dict[str, Tensor]
 _GIVEN = ("h0", "c0", "weight", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias")
 _D_RESULTS, _D_EVERY_STEP = ("d_output", "d_last_h", "d_last_c"), ("d_output", "d_cells")
 _EVERY_STEP = ("inputs", "output", "cells", "candidate", "normal", "scales", "d_output", "d_cells")
-_PIECE = 512
-"""Rows times steps that the backward pass does at a time with layer norm."""
+_PIECE = 1024
+"""Rows times steps that the backward pass does at a time, at most but for one step of many rows."""
 _ROW_BLOCK = 4
 """Rows whose gains' gradients the library adds up (src/call.h)."""
 
@@ -54,15 +54,17 @@ def _blocks(cell: str, H: int) -> list[int]:
 
 def _run_forward(
     cell: str, layer: Layer, given: Sequence[Tensor | None], *, saves: bool
-) -> tuple[Arrays, Tensor | None]:
+) -> tuple[Arrays, list[Tensor]]:
     """The forward pass: what was given and what came out, with all that the backward pass needs if it `saves`.
 
-    Beside it the products with the input before they were normalised, as `products` gives them.
+    Beside it what `products` gives to keep.
     """
     x, weight, gain, *others = given
+    assert x is not None
+    assert weight is not None
     arrays: Arrays = {name: part.contiguous() for name, part in zip(_GIVEN, others, strict=True) if part is not None}
     columns, H = arrays["weight"].shape
-    sums, product = products(x, weight, gain, _blocks(cell, H))
+    sums, of_norm = products(x, weight, gain, _blocks(cell, H))
     inputs = arrays["inputs"] = sums.contiguous()
     T, B, _ = inputs.shape
     kept = T if saves else 1
@@ -76,7 +78,7 @@ def _run_forward(
         arrays["normal"] = inputs.new_empty(kept, B, padded)
         arrays["scales"] = inputs.new_empty(kept, B, 3)
     native.run(f"{cell}_forward", native.describe(layer, T, B, H, saves=saves), arrays)
-    return arrays, product
+    return arrays, of_norm
 
 
 def _results(arrays: Arrays, layer: Layer) -> tuple[Tensor, ...]:
@@ -88,30 +90,31 @@ def _results(arrays: Arrays, layer: Layer) -> tuple[Tensor, ...]:
 class _Sequence(torch.autograd.Function):
     """(x (T, B, I), weight (G·H, I) and gain of its products, initial states, parameters) -> `_results`.
 
-    The backward pass goes over the sequence from its end, some steps at a time, so that with layer norm, which needs
-    more memory than the vendor's kernels do, no gradient of the gates is held for all steps.
+    The backward pass goes over the sequence from its end, some steps at a time, so that it holds the gradients of the
+    gates for these only, and reads them again while they are in the cache.
     """
 
     @staticmethod
     def forward(ctx: Any, cell: str, layer: Layer, *given: Tensor | None) -> tuple[Tensor, ...]:
-        arrays, product = _run_forward(cell, layer, given, saves=True)
+        arrays, of_norm = _run_forward(cell, layer, given, saves=True)
         ctx.set_materialize_grads(False)
         ctx.cell, ctx.layer, ctx.names = cell, layer, tuple(arrays)
-        ctx.save_for_backward(*given[:3], product, *arrays.values())
+        ctx.save_for_backward(*given[:3], *arrays.values(), *of_norm)
         return _results(arrays, layer)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_results: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, weight_x, gain_x, product, *saved = ctx.saved_tensors
-        arrays: Arrays = dict(zip(ctx.names, saved, strict=True))
+        x, weight_x, gain_x, *saved = ctx.saved_tensors
+        arrays: Arrays = dict(zip(ctx.names, saved, strict=False))
+        of_norm = saved[len(arrays) :]
         cell, layer = ctx.cell, ctx.layer
         T, B, H = arrays["output"].shape
         names = _D_EVERY_STEP if layer.every_step else _D_RESULTS
         given: Arrays = {name: part for name, part in zip(names, d_results, strict=False) if part is not None}
         found, added = _empty_gradients(cell, arrays)
-        of_inputs = Gradients(x, weight_x, gain_x, product, _blocks(cell, H), ctx.needs_input_grad[2:5])
-        length = max(1, _PIECE // max(1, B)) if "gain" in arrays else T
+        of_inputs = Gradients(x, weight_x, gain_x, _blocks(cell, H), of_norm, ctx.needs_input_grad[2:4])
+        length = -(-T // max(1, -(-T * B // _PIECE)))
         for end in range(T, 0, -length):
             begin = max(0, end - length)
             part = _steps(arrays | given, begin, end) | found
@@ -132,10 +135,15 @@ def _run_backward(cell: str, layer: Layer, part: Arrays, added: Arrays, begin: i
     T, B, H = part["output"].shape
     d_inputs = part["d_inputs"] = torch.empty_like(part["inputs"])
     part["d_products"] = torch.empty_like(d_inputs) if "gain" in part or cell == "gru" else d_inputs
+    biases = [name for name in ("d_bias_x", "d_bias_h") if name in added]
+    if "gain" not in part:
+        part |= {name: torch.empty_like(added[name]) for name in biases}
     native.run(f"{cell}_backward", native.describe(layer, T, B, H, saves=True, first_step=begin), part)
     _add_weight_gradient(added["d_weight"], part, reset_before=layer.variant == "before")
-    if "d_bias_x" in added:
-        _add_bias_gradients(added, part, reset_after=cell == "gru" and layer.variant == "after")
+    if "gain" in part:
+        part |= _bias_gradients(part, reset_after=cell == "gru" and layer.variant == "after")
+    for name in biases:
+        added[name] += part[name]
     return d_inputs
 
 
@@ -149,8 +157,7 @@ def _empty_gradients(cell: str, arrays: Arrays) -> tuple[Arrays, Arrays]:
     if cell == "lstm":
         found["d_c0"] = torch.empty_like(arrays["c0"])
     if "bias_x" in arrays:
-        biases = added if "gain" in arrays else found
-        biases["d_bias_x"], biases["d_bias_h"] = (torch.zeros_like(arrays["bias_x"]) for _ in range(2))
+        added["d_bias_x"], added["d_bias_h"] = (torch.zeros_like(arrays["bias_x"]) for _ in range(2))
     for name in ("gain", "cell_gain", "cell_bias"):
         if name in arrays:
             row_blocks = -(-len(arrays["h0"]) // _ROW_BLOCK)
@@ -168,16 +175,16 @@ def _steps(arrays: Arrays, begin: int, end: int) -> Arrays:
     return part
 
 
-def _add_bias_gradients(added: Arrays, part: Arrays, *, reset_after: bool) -> None:
-    """Adds to the gradients of the biases; without layer norm the library computes them."""
+def _bias_gradients(part: Arrays, *, reset_after: bool) -> Arrays:
+    """Those of the biases with layer norm, where the library does not give them."""
     d_inputs, gates = part["d_inputs"], part["inputs"]
-    d_bias = d_inputs.sum((0, 1))
-    added["d_bias_x"] += d_bias
+    d_bias_x = d_bias_h = d_inputs.sum((0, 1))
     if reset_after:
         # The candidate's second bias is multiplied by the reset gate.
         H = gates.shape[-1] // 3
-        d_bias[2 * H :] = (d_inputs[..., 2 * H :] * gates[..., :H]).sum((0, 1))
-    added["d_bias_h"] += d_bias
+        inner = (d_inputs[..., 2 * H :] * gates[..., :H]).sum((0, 1))
+        d_bias_h = torch.cat([d_bias_x[: 2 * H], inner])
+    return {"d_bias_x": d_bias_x, "d_bias_h": d_bias_h}
 
 
 def _add_weight_gradient(d_weight: Tensor, arrays: Arrays, *, reset_before: bool) -> None:
