@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lsseq.nn.kernels import cuda, dispatch
 from lsseq.nn.kernels.layer import Gains, Layer, States, Weights
+from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws, Kind, bernoulli
 
 HAS_TRITON = find_spec("triton") is not None
@@ -85,7 +86,7 @@ class Problem:
         if self.norm:
             number = 2 + 2 * self.bias
             weights, gains = weights[:number], Gains(*weights[number:])
-        layer = Layer(Weights(*weights[:2], *(weights[2:] or (None, None))), gains=gains, **self.options)
+        layer = Layer(Weights(*map(Dense, weights[:2]), *weights[2:]), gains=gains, **self.options)
         kernel = cuda.kernel(self.recurrence) if backend == "fused" else dispatch.kernel(self.recurrence, backend, "")
         output, last = kernel(x, states, layer)
         return output, *last
@@ -174,7 +175,7 @@ def test_rows_of_a_larger_batch_see_its_masks() -> None:
 def test_tanh_has_all_digits_near_zero() -> None:
     H = 64
     x = torch.logspace(-7, 1, H, device=DEVICE).expand(1, 1, H)
-    weights = Weights(torch.eye(H, device=DEVICE), torch.zeros(H, H, device=DEVICE), None, None)
+    weights = Weights(Dense(torch.eye(H, device=DEVICE)), Dense(torch.zeros(H, H, device=DEVICE)))
     output, _ = cuda.kernel("RNN")(x, (torch.zeros(1, H, device=DEVICE),), Layer(weights, None, variant="tanh"))
     torch.testing.assert_close(output.to(F64), x.to(F64).tanh(), rtol=5e-7, atol=0.0)
 

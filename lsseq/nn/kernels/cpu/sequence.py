@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from lsseq.nn.kernels.cpu import native
+from lsseq.nn.kernels.cpu.gradients import Arrays, finish_norm, weight_gradients
 from lsseq.nn.kernels.layer import Kernel, Layer, States
 from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.parts.products import affine
+from lsseq.nn.parts.transition import LowRank
 
-Arrays = dict[str, Tensor]
-"""Tensors by the field of `native.Call` that points to them; absent ones are not there."""
-
-_GIVEN = ("inputs", "h0", "c0", "weight", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias")
+_GIVEN = (*("inputs", "h0", "c0", "weight", "right", "diagonal", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias"),)
 _D_RESULTS, _D_EVERY_STEP = ("d_output", "d_last_h", "d_last_c"), ("d_output", "d_cells")
 _ROW_BLOCK = 4
 """Rows whose gains' gradients the library adds up (src/call.h)."""
@@ -30,12 +29,14 @@ def kernel(recurrence: str) -> Kernel:
 
     def run(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
         weights, gains = layer.weights, layer.gains
-        H = weights.hidden.shape[1]
+        hidden, H = weights.hidden, weights.hidden.size
         groups = {"LSTM": [4 * H], "GRU": [2 * H, H], "RNN": [H]}[recurrence]
         inputs = affine(x, weights.input, None, gains.input if gains else None, groups)
         h0, c0 = (*(state.to(inputs.dtype) for state in states), None)[:2]
         norm = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
-        given = (inputs, h0, c0, weights.hidden, weights.input_bias, weights.hidden_bias, *norm)
+        factored = isinstance(hidden, LowRank)
+        matrices = (hidden.left, hidden.right, hidden.diagonal) if factored else (hidden.weight, None, None)
+        given = (inputs, h0, c0, *matrices, weights.input_bias, weights.hidden_bias, *norm)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
             results = _Sequence.apply(recurrence.lower(), layer, *given)  # type: ignore[no-untyped-call]
         else:
@@ -48,14 +49,21 @@ def kernel(recurrence: str) -> Kernel:
 def _run_forward(cell: str, layer: Layer, given: Sequence[Tensor | None], *, saves: bool) -> Arrays:
     """The forward pass: what was given and what came out, with all that the backward pass needs if it `saves`."""
     arrays: Arrays = {name: part.contiguous() for name, part in zip(_GIVEN, given, strict=True) if part is not None}
-    inputs, (columns, H) = arrays["inputs"], arrays["weight"].shape
-    T, B, _ = inputs.shape
+    inputs, H, hidden = arrays["inputs"], arrays["h0"].shape[1], layer.weights.hidden
+    T, B, columns = inputs.shape
     kept = T if saves else 1
     arrays["output"] = inputs.new_empty(T, B, H)
     if cell == "lstm":
         arrays["cells"] = inputs.new_empty(kept, B, H)
     if cell == "gru" and layer.variant == "after" and saves:
         arrays["candidate"] = inputs.new_empty(T, B, H)
+    if isinstance(hidden, LowRank):
+        both = cell == "gru" and layer.variant == "before"
+        arrays["narrow"] = inputs.new_empty(
+            kept, B, hidden.rank if hidden.tied else (2 if both else columns // H) * hidden.rank
+        )
+        if both:
+            arrays["narrow_reset"] = inputs.new_empty(kept, B, hidden.rank)
     if "gain" in arrays:
         padded = native.padded_units(H, inputs.dtype) * (columns // H)
         arrays["normal"] = inputs.new_empty(kept, B, padded)
@@ -100,6 +108,9 @@ class _Sequence(torch.autograd.Function):
         found["d_products"] = torch.empty_like(inputs) if normed or cell == "gru" else found["d_inputs"]
         if cell == "lstm":
             found["d_c0"] = torch.empty_like(h0)
+        for name in ("narrow", "narrow_reset", "diagonal"):
+            if name in arrays:
+                found[f"d_{name}"] = torch.empty_like(arrays[name])
         if normed:
             for name in ("gain", "cell_gain", "cell_bias"):
                 if name in arrays:
@@ -108,39 +119,7 @@ class _Sequence(torch.autograd.Function):
             found["d_bias_x"], found["d_bias_h"] = (torch.empty_like(arrays["bias_x"]) for _ in range(2))
         native.run(f"{cell}_backward", native.describe(layer, T, B, H, saves=True), arrays | given | found)
         if normed:
-            _finish_norm(found, inputs, reset_after=cell == "gru" and layer.variant == "after")
-        found["d_weight"] = _weight_gradient(found["d_products"], arrays, reset_before=layer.variant == "before")
+            finish_norm(found, inputs, reset_after=cell == "gru" and layer.variant == "after")
+        found |= weight_gradients(layer, arrays, found)
         gradients = (found.get(f"d_{name}") if name in arrays else None for name in _GIVEN)
         return None, None, *gradients
-
-
-def _finish_norm(found: Arrays, gates: Tensor, *, reset_after: bool) -> None:
-    """With layer norm: sums up the gradients of the gains, which the library gives by blocks of rows, and of biases."""
-    for name in ("d_gain", "d_cell_gain", "d_cell_bias"):
-        if name in found:
-            found[name] = found[name].sum(0)
-    found["d_bias_x"] = found["d_bias_h"] = found["d_inputs"].sum((0, 1))
-    if reset_after:
-        # The candidate's second bias is multiplied by the reset gate.
-        H = gates.shape[-1] // 3
-        inner = (found["d_inputs"][..., 2 * H :] * gates[..., :H]).sum((0, 1))
-        found["d_bias_h"] = torch.cat([found["d_bias_x"][: 2 * H], inner])
-
-
-def _weight_gradient(d_products: Tensor, arrays: Arrays, *, reset_before: bool) -> Tensor:
-    """(G·H, H): the gradient of the weight from that of the products (T, B, G·H)."""
-    h0, earlier = arrays["h0"], arrays["output"][:-1]
-    if not reset_before:
-        return _outer(d_products, h0, earlier)
-    # The candidate's products are of the state that was reset.
-    H = h0.shape[1]
-    reset = arrays["inputs"][..., :H]
-    d_gates = _outer(d_products[..., : 2 * H], h0, earlier)
-    d_candidate = _outer(d_products[..., 2 * H :], reset[0] * h0, reset[1:] * earlier)
-    return torch.cat([d_gates, d_candidate])
-
-
-def _outer(d: Tensor, first: Tensor, rest: Tensor) -> Tensor:
-    """Σ over steps and rows of d (T, B, K) ⊗ what it was multiplied with: first (B, H), then rest (T - 1, B, H)."""
-    product = d[0].t() @ first
-    return product.addmm_(d[1:].flatten(0, 1).t(), rest.flatten(0, 1)) if len(rest) else product
