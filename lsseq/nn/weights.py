@@ -58,7 +58,7 @@ class Parameters(nn.RNNBase):
             for part, shape in shapes.items():
                 self._register(f"{name}_{part}", *shape)
         # The base class has a list of its weights, of which those that are gone must go; it makes the list anew here.
-        self._apply(lambda tensor: tensor)
+        self._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
         self._reset_factors()
 
     def _add_gains(self) -> None:

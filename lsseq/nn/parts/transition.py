@@ -38,13 +38,18 @@ class Dense:
         """x + W h of each row of a state (B, S): (B, G·H)."""
         return torch.addmm(x, state, self._turned)
 
-    def split(self, rows: list[int]) -> list[Dense]:
+    def split(self, rows: list[int]) -> list[Transition]:
         """Those of so many rows each."""
         return [Dense(part) for part in torch.split(self.weight, rows)]
 
     def compose(self) -> Tensor:
         """The whole matrix (G·H, S)."""
         return self.weight
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The matrix, and nothing in the place of R and D."""
+        return self.weight, None, None
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class LowRank:
             result = F.linear(narrow, self.left)
         else:
             lefts = self.left.chunk(len(self.right) // self.rank)
-            parts = zip(narrow.split(self.rank, dim=-1), lefts, strict=True)
+            parts = zip(torch.split(narrow, self.rank, dim=-1), lefts, strict=True)
             result = torch.cat([F.linear(part, left) for part, left in parts], dim=-1)
         if self.diagonal is not None:
             result = result + (self.diagonal.view(-1, self.size) * state.unsqueeze(-2)).flatten(-2)
@@ -95,7 +100,7 @@ class LowRank:
         """x + L (R h) + D ⊙ h of each row of a state (B, S): (B, G·H)."""
         return x + self.product(state)
 
-    def split(self, rows: list[int]) -> list[LowRank]:
+    def split(self, rows: list[int]) -> list[Transition]:
         """Those of so many rows each, whole gates."""
         shares = [count * len(self.right) // len(self.left) for count in rows]
         rights = [self.right] * len(rows) if self.tied else torch.split(self.right, shares)
@@ -115,6 +120,11 @@ class LowRank:
                 diagonals = weight.view(-1, self.size, self.size).diagonal(dim1=-2, dim2=-1)
                 diagonals += self.diagonal.view(-1, self.size)
         return weight
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """L, R and D."""
+        return self.left, self.right, self.diagonal
 
     def initialise(self, half_width: float) -> None:
         """Start anew, so that an entry of L R has the variance of a uniform one in ±half_width.

@@ -39,10 +39,9 @@ def weight_gradients(layer: Layer, arrays: Arrays, found: Arrays) -> Arrays:
     lefts, rights = [], []
     for d, states, name in products:
         narrow = arrays[name]
-        of_sources = zip(
-            d.chunk(narrow.shape[-1] // hidden.rank, dim=-1), narrow.split(hidden.rank, dim=-1), strict=True
-        )
-        lefts += [d_own.flatten(0, 1).t() @ own.flatten(0, 1) for d_own, own in of_sources]
+        sources = narrow.shape[-1] // hidden.rank
+        pairs = zip(d.chunk(sources, dim=-1), narrow.chunk(sources, dim=-1), strict=True)
+        lefts += [d_own.flatten(0, 1).t() @ own.flatten(0, 1) for d_own, own in pairs]
         rights.append(_outer(found[f"d_{name}"], *states))
     return {"d_weight": torch.cat(lefts), "d_right": torch.stack(rights).sum(0) if hidden.tied else torch.cat(rights)}
 

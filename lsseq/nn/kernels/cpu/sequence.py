@@ -18,7 +18,10 @@ from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.parts.products import affine
 from lsseq.nn.parts.transition import LowRank
 
-_GIVEN = (*("inputs", "h0", "c0", "weight", "right", "diagonal", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias"),)
+_GIVEN = (
+    *("inputs", "h0", "c0", "weight", "right", "diagonal"),
+    *("bias_x", "bias_h", "gain", "cell_gain", "cell_bias"),
+)
 _D_RESULTS, _D_EVERY_STEP = ("d_output", "d_last_h", "d_last_c"), ("d_output", "d_cells")
 _ROW_BLOCK = 4
 """Rows whose gains' gradients the library adds up (src/call.h)."""
@@ -29,14 +32,12 @@ def kernel(recurrence: str) -> Kernel:
 
     def run(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
         weights, gains = layer.weights, layer.gains
-        hidden, H = weights.hidden, weights.hidden.size
+        H = weights.hidden.size
         groups = {"LSTM": [4 * H], "GRU": [2 * H, H], "RNN": [H]}[recurrence]
         inputs = affine(x, weights.input, None, gains.input if gains else None, groups)
         h0, c0 = (*(state.to(inputs.dtype) for state in states), None)[:2]
         norm = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
-        factored = isinstance(hidden, LowRank)
-        matrices = (hidden.left, hidden.right, hidden.diagonal) if factored else (hidden.weight, None, None)
-        given = (inputs, h0, c0, *matrices, weights.input_bias, weights.hidden_bias, *norm)
+        given = (inputs, h0, c0, *weights.hidden.tensors, weights.input_bias, weights.hidden_bias, *norm)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
             results = _Sequence.apply(recurrence.lower(), layer, *given)  # type: ignore[no-untyped-call]
         else:
@@ -58,12 +59,11 @@ def _run_forward(cell: str, layer: Layer, given: Sequence[Tensor | None], *, sav
     if cell == "gru" and layer.variant == "after" and saves:
         arrays["candidate"] = inputs.new_empty(T, B, H)
     if isinstance(hidden, LowRank):
-        both = cell == "gru" and layer.variant == "before"
-        arrays["narrow"] = inputs.new_empty(
-            kept, B, hidden.rank if hidden.tied else (2 if both else columns // H) * hidden.rank
-        )
-        if both:
+        narrow = len(hidden.right)
+        if layer.variant == "before":
+            narrow -= 0 if hidden.tied else hidden.rank  # the candidate's, which has its own
             arrays["narrow_reset"] = inputs.new_empty(kept, B, hidden.rank)
+        arrays["narrow"] = inputs.new_empty(kept, B, narrow)
     if "gain" in arrays:
         padded = native.padded_units(H, inputs.dtype) * (columns // H)
         arrays["normal"] = inputs.new_empty(kept, B, padded)
