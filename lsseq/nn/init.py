@@ -1,7 +1,7 @@
 """Initialisations of recurrent layers, in place, by the names that `torch.nn` gives to parameters.
 
-They serve every layer of `lsseq.nn` and of `torch.nn`. Gains and biases of norms (`norm_…`) keep their values. Of weights
-of low rank, each gate's L and R counts as a block, and an R that the gates share as one.
+They serve every layer of `lsseq.nn` and of `torch.nn`. Gains and biases of norms (`norm_…`) keep their values. Of a
+weight of low rank each gate's L and R is a block, and so is an R that the gates share.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Factors:
             return False, "weights of low rank are multiplied factor by factor, which defines the result"
         if backend == "cudnn" or device != "cpu":
             return True, "weights of low rank are composed once a call, because these kernels know no factors"
-        share = f"{self.cost:.2f} of the multiplications"
+        times = f"{self.cost:.2f} times the multiplications"
         if self.cost > CHEAPER:
-            return True, f"weights of low rank are composed once a call, because factor by factor takes {share}"
-        return False, f"weights of low rank are multiplied factor by factor, {share}"
+            return True, f"weights of low rank are composed once a call, because factor by factor takes {times}"
+        return False, f"weights of low rank are multiplied factor by factor, which takes {times} of whole ones"
