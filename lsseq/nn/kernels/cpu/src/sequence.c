@@ -1,5 +1,5 @@
 /* Recurrences over a whole sequence, forward and backward: LSTM, GRU and the simple network, with zoneout, recurrent
-   dropout and layer norm. The file is compiled for each type of number and each instruction set. */
+   dropout, layer norm and weights of low rank. The file is compiled for each type of number and each instruction set. */
 
 #include "export.h"
 #include "gru.h"
