@@ -1,8 +1,8 @@
 /* What the caller hands over (`Call`, mirrored by native.py), and what the threads work with (`Work`, `Thread`).
 
-   Shape letters: T steps, B rows, H units, G gates, r rank, S sources of a stage's gates. Arrays of the caller are dense.
-   Arrays of our own are padded: units stand in blocks of LANES, the gates of a block beside each other: (…, blocks, G,
-   LANES). */
+   Shape letters: T steps, B rows, H units, G gates, r rank, S sources of a stage's gates. Arrays of the caller are
+   dense. Arrays of our own are padded: units stand in blocks of LANES, the gates of a block beside each other: (…,
+   blocks, G, LANES). */
 
 #ifndef CALL_H
 #define CALL_H
