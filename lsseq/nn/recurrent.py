@@ -87,6 +87,7 @@ class Recurrent(Parameters):
         weight = cast(Tensor, self.weight_ih_l0)
         like = weight if x is None else x
         learns = training if x is None else x.requires_grad or weight.requires_grad
+        traced = followed(like.device.type)
         request = Request(
             self.recurrence,
             self.backend,
@@ -94,14 +95,15 @@ class Recurrent(Parameters):
             tuple(self._vendor_only(packed)),
             device=like.device.type,
             dtype=like.dtype,
-            traced=followed(like.device.type),
+            traced=traced,
             gradient=learns and torch.is_grad_enabled(),
             few=x is not None and x.numel() < FEW * self.input_size,
-            factors=None if self.rank is None else self._factors(self.rank, training, x),
+            factors=None if self.rank is None else self._factors(self.rank, training, None if traced else x),
         )
         return choose(request)
 
     def _factors(self, rank: int, training: bool, x: Tensor | None) -> Factors:
+        """Those of a rank, for an input, or for a long one (while a compiler follows, sizes may be symbols)."""
         dropped = training and self.weight_dropout > 0.0
         factors = Factors(self._gates, self.hidden_size, rank, self.tied_rank, dropped)
         return factors if x is None else replace(factors, states=x.numel() // self.input_size)

@@ -266,6 +266,15 @@ def test_autocast_composes_in_full_precision() -> None:
         torch.testing.assert_close(layer(x)[0], theirs(x)[0])
 
 
+@each_form
+@pytest.mark.parametrize(("cell", "options"), [*VARIANTS, ("LSTM", {"zoneout_cell": 0.5})], ids=str)
+def test_an_exported_layer_gives_the_same(cell: str, options: dict[str, Any], form: dict[str, bool]) -> None:
+    layer = layer_of(cell, **form, **options).eval()
+    x = torch.randn(3, 2, I, dtype=F64)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x)[0], layer(x)[0])
+
+
 # ---------------------------------------------------------------------------------------------------------- the choice
 
 
