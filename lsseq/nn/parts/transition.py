@@ -54,7 +54,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class LowRank:
-    """W = L R + diag(D) for each gate, never formed but by `compose` (Miceli Barone 2016, sections 2.1 and 2.2).
+    """W = L R + diag(D) for each gate, never formed but by `compose` (Miceli Barone 2016).
 
     The state is multiplied by the factors one after the other: L (R h) + D ⊙ h. This product defines the result; the
     composed matrix gives it up to rounding.

@@ -108,6 +108,19 @@ def test_every_step_and_recomputed(cell: str, options: Arguments, form: Argument
 
 @every_form
 @every_cell
+def test_weights_that_are_not_contiguous(cell: str, options: Arguments, form: Arguments) -> None:
+    layer = make(cell, 4, 19, rank=5, **form, **options)
+    x, states = data(layer, 6, 3)
+    want = results(layer, "reference", x, states)
+    for parameter in layer.parameters():
+        parameter.data = torch.stack([parameter.data, torch.zeros_like(parameter)], dim=-1)[..., 0]
+    assert not layer.weight_hh_l0_left.is_contiguous()
+    for backend in ("fused", "reference"):
+        assert_close(results(layer, backend, x, states), want, 1e-12)
+
+
+@every_form
+@every_cell
 def test_an_empty_batch(cell: str, options: Arguments, form: Arguments) -> None:
     layer = make(cell, 4, 9, rank=2, **form, **options)
     assert_parity(layer, *data(layer, 6, 0))
