@@ -85,11 +85,14 @@ class Case:
     def products(self) -> int:
         """Floating point operations of the forward pass's matrix products; a training step has three times as many.
 
-        2 T B · G H · (I + H) for the first layer, with H in the place of I for the others.
+        2 T B · G H · (I + H) for the first layer, with H in the place of I for the others. With a rank r, factor by
+        factor: G H · (I + 2 r), or H · (G I + (1 + G) r) where the gates share a factor.
         """
-        shape = self.shape
-        columns = shape.input + (2 * shape.layers - 1) * shape.hidden
-        return 2 * shape.steps * shape.batch * _GATES[self.cell] * shape.hidden * columns
+        shape, gates, rank = self.shape, _GATES[self.cell], self.options.get("rank")
+        inputs = gates * (shape.input + (shape.layers - 1) * shape.hidden)
+        sources = 1 if self.options.get("tied_rank") else gates
+        states = gates * shape.hidden if rank is None else (sources + gates) * rank
+        return 2 * shape.steps * shape.batch * shape.hidden * (inputs + shape.layers * states)
 
     @property
     def _sizes(self) -> tuple[int, int, int]:

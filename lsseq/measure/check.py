@@ -20,6 +20,7 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("LSTM", {"zoneout_cell": 0.5, "zoneout_hidden": 0.05}),
     ("LSTM", {"recurrent_dropout": 0.25}),
     ("LSTM", {"weight_dropout": 0.5}),
+    ("LSTM", {"rank": 16, "diagonal": True}),
     ("LSTM", {"norm": "layer"}),
     ("GRU", {}),
     ("GRU", {"zoneout_hidden": 0.1}),

@@ -59,6 +59,13 @@ def test_one_layer(cli: Cli) -> None:
     assert (row["backend"], row["dtype"], row["input"], row["layers"]) == ("reference", "float64", 5, 2)
 
 
+def test_a_low_rank_layer(cli: Cli) -> None:
+    options = ("--rank", 2, "--diagonal", "--tied-rank", "--cell", "LSTM")
+    (row,) = json.loads(cli("bench", *options, *TINY, "--json").stdout)["rows"]
+    assert row["options"] == {"rank": 2, "diagonal": True, "tied_rank": True}
+    assert "LSTM(rank=2)" in cli("bench", "--rank", 2, "--cell", "LSTM", *TINY).stdout
+
+
 def test_the_grid(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "GRID", [Shape(4, 4, batch=2, steps=3), Shape(4, 6, batch=1, steps=2)])
     rows = json.loads(cli("bench", "--grid", "--pairs", 2, "--threads", 1, "--json").stdout)["rows"]
@@ -85,6 +92,8 @@ def test_a_kernel_that_deviates_is_not_timed(cli: Cli) -> None:
         (["--cell", "LSTM", "--zoneout-cell", "1.5"], "Invalid value for '--zoneout-cell'"),
         (["--norm", "layer"], "--norm needs --cell"),
         (["--zoneout-cell", "0.1"], "--zoneout-cell needs --cell"),
+        (["--diagonal"], "--diagonal needs --cell"),
+        (["--cell", "RNN", "--rank", "999"], "RNN: rank should be an integer in range [1, 256], got 999"),
         (["--cell", "GRU", "--zoneout-cell", "0.1"], "GRU has no option `zoneout_cell`"),
         (["--grid", "--steps", "9"], "--grid and --steps exclude each other"),
         (["--cell", "LSTM", "--norm", "layer", "--backend", "cudnn"], "cannot serve norm='layer'"),

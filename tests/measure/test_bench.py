@@ -32,6 +32,10 @@ def test_operations_of_the_products() -> None:
     assert CASE.products == 2 * 21 * 4 * 6 * (5 + 6)
     assert Case("GRU", {}, replace(SHAPE, layers=2)).products == 2 * 21 * 3 * 6 * (5 + 6 + 6 + 6)
     assert Case("RNN", {}, SHAPE).products == 2 * 21 * 6 * (5 + 6)
+    assert Case("LSTM", {"rank": 2}, SHAPE).products == 2 * 21 * 6 * (4 * 5 + 4 * 2 + 4 * 2)
+    assert Case("GRU", {"rank": 2, "tied_rank": True}, replace(SHAPE, layers=2)).products == 2 * 21 * 6 * (
+        3 * 11 + 2 * 8
+    )
 
 
 def test_nothing_is_timed_where_any_back_end_deviates(monkeypatch: pytest.MonkeyPatch) -> None:

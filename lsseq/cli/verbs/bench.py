@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from lsseq.measure.case import Shape
     from lsseq.measure.machine import Machine
 
-_OPTIONS = ("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout", "norm", "reset")
+_OPTIONS = (
+    *("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"),
+    *("rank", "diagonal", "tied_rank", "norm", "reset"),
+)
 _SIZES = ("input", "hidden", "layers", "batch", "steps")
 
 
@@ -36,6 +39,7 @@ def _rate(name: str, text: str) -> Callable[..., Any]:
 Examples:
   lsseq bench
   lsseq bench --cell LSTM --zoneout-cell 0.5 --zoneout-hidden 0.05 --hidden 1000 --input 50 --batch 32
+  lsseq bench --cell LSTM --rank 128 --hidden 1024 --input 128 --batch 32
   lsseq bench --grid --json > bench.json""",
 )
 @click.option("--cell", type=click.Choice(["LSTM", "GRU", "RNN"]), help="Only this one, with the options that follow.")
@@ -43,6 +47,9 @@ Examples:
 @_rate("--zoneout-hidden", "Rate at which h keeps its old value.")
 @_rate("--recurrent-dropout", "Rate of dropping candidates (LSTM, GRU).")
 @_rate("--weight-dropout", "Rate of dropping hidden-to-hidden weights.")
+@click.option("--rank", type=click.IntRange(1), metavar="R", help="Hidden-to-hidden matrices of this rank.")
+@click.option("--diagonal", is_flag=True, default=None, help="A diagonal beside them.")
+@click.option("--tied-rank", is_flag=True, default=None, help="One factor for all gates.")
 @click.option("--norm", type=click.Choice(["layer"]), help="Layer normalisation.")
 @click.option("--reset", type=click.Choice(["after", "before"]), help="Where the reset gate acts (GRU).")
 @click.option(

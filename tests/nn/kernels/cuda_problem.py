@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lsseq.nn.kernels import cuda, dispatch
 from lsseq.nn.kernels.layer import Gains, Layer, States, Weights
+from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws
 
 HAS_TRITON = find_spec("triton") is not None
@@ -74,7 +75,7 @@ class Problem:
         if self.norm:
             number = 2 + 2 * self.bias
             weights, gains = weights[:number], Gains(*weights[number:])
-        layer = Layer(Weights(*weights[:2], *(weights[2:] or (None, None))), gains=gains, **self.options)
+        layer = Layer(Weights(*map(Dense, weights[:2]), *weights[2:]), gains=gains, **self.options)
         kernel = cuda.kernel(self.recurrence) if backend == "fused" else dispatch.kernel(self.recurrence, backend, "")
         output, last = kernel(x, states, layer)
         return output, *last

@@ -16,6 +16,7 @@ from cuda_problem import BF16, DEVICE, F16, F32, F64, RECURRENCES, Problem, asse
 
 from lsseq.nn.kernels import cuda
 from lsseq.nn.kernels.layer import Layer, Weights
+from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws, Kind, bernoulli
 
 pytestmark = needs_triton
@@ -88,7 +89,7 @@ def test_rows_of_a_larger_batch_see_its_masks() -> None:
 def test_tanh_has_all_digits_near_zero() -> None:
     H = 64
     x = torch.logspace(-7, 1, H, device=DEVICE).expand(1, 1, H)
-    weights = Weights(torch.eye(H, device=DEVICE), torch.zeros(H, H, device=DEVICE), None, None)
+    weights = Weights(Dense(torch.eye(H, device=DEVICE)), Dense(torch.zeros(H, H, device=DEVICE)))
     output, _ = cuda.kernel("RNN")(x, (torch.zeros(1, H, device=DEVICE),), Layer(weights, None, variant="tanh"))
     torch.testing.assert_close(output.to(F64), x.to(F64).tanh(), rtol=5e-7, atol=0.0)
 

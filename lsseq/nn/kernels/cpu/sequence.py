@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from lsseq.nn.kernels.cpu import native
+from lsseq.nn.kernels.cpu.gradients import Arrays, add_weight_gradients, bias_gradients
 from lsseq.nn.kernels.cpu.inputs import Gradients, products
 from lsseq.nn.kernels.layer import Kernel, Layer, States
 from lsseq.nn.kernels.once import once_differentiable
+from lsseq.nn.parts.transition import LowRank
 
-Arrays = dict[str, Tensor]
-"""Tensors by the field of `native.Call` that points to them; absent ones are not there."""
-
-_GIVEN = ("h0", "c0", "weight", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias")
+_GIVEN = ("h0", "c0", "weight", "right", "diagonal", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias")
 _D_RESULTS, _D_EVERY_STEP = ("d_output", "d_last_h", "d_last_c"), ("d_output", "d_cells")
-_EVERY_STEP = ("inputs", "output", "cells", "candidate", "normal", "scales", "d_output", "d_cells")
+_EVERY_STEP = (
+    *("inputs", "output", "cells", "candidate", "narrow", "narrow_reset", "normal", "scales"),
+    *("d_output", "d_cells"),
+)
 _PIECE = 1024
 """Rows times steps that the backward pass does at a time, at most but for one step of many rows."""
 _ROW_BLOCK = 4
@@ -35,8 +37,8 @@ def kernel(recurrence: str) -> Kernel:
         weights, gains = layer.weights, layer.gains
         h0, c0 = (*(state.to(x.dtype) for state in states), None)[:2]
         norm = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
-        given = (x, weights.input, gains.input if gains else None)
-        given += (h0, c0, weights.hidden, weights.input_bias, weights.hidden_bias, *norm)
+        given = (x, weights.input.weight, gains.input if gains else None)
+        given += (h0, c0, *weights.hidden.tensors, weights.input_bias, weights.hidden_bias, *norm)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
             results = _Sequence.apply(recurrence.lower(), layer, *given)  # type: ignore[no-untyped-call]
         else:
@@ -63,16 +65,22 @@ def _run_forward(
     assert x is not None
     assert weight is not None
     arrays: Arrays = {name: part.contiguous() for name, part in zip(_GIVEN, others, strict=True) if part is not None}
-    columns, H = arrays["weight"].shape
+    H, hidden = arrays["h0"].shape[1], layer.weights.hidden
     sums, of_norm = products(x, weight, gain, _blocks(cell, H))
     inputs = arrays["inputs"] = sums.contiguous()
-    T, B, _ = inputs.shape
+    T, B, columns = inputs.shape
     kept = T if saves else 1
     arrays["output"] = inputs.new_empty(T, B, H)
     if cell == "lstm":
         arrays["cells"] = inputs.new_empty(kept, B, H)
     if cell == "gru" and layer.variant == "after" and saves:
         arrays["candidate"] = inputs.new_empty(T, B, H)
+    if isinstance(hidden, LowRank):
+        narrow = len(hidden.right)
+        if layer.variant == "before":
+            narrow -= 0 if hidden.tied else hidden.rank  # the candidate's, which has its own
+            arrays["narrow_reset"] = inputs.new_empty(kept, B, hidden.rank)
+        arrays["narrow"] = inputs.new_empty(kept, B, narrow)
     if "gain" in arrays:
         padded = native.padded_units(H, inputs.dtype) * (columns // H)
         arrays["normal"] = inputs.new_empty(kept, B, padded)
@@ -135,15 +143,17 @@ def _run_backward(cell: str, layer: Layer, part: Arrays, added: Arrays, begin: i
     T, B, H = part["output"].shape
     d_inputs = part["d_inputs"] = torch.empty_like(part["inputs"])
     part["d_products"] = torch.empty_like(d_inputs) if "gain" in part or cell == "gru" else d_inputs
-    biases = [name for name in ("d_bias_x", "d_bias_h") if name in added]
-    if "gain" not in part:
-        part |= {name: torch.empty_like(added[name]) for name in biases}
+    part |= {f"d_{name}": torch.empty_like(part[name]) for name in ("narrow", "narrow_reset") if name in part}
+    biases = () if "gain" in part else ("d_bias_x", "d_bias_h")
+    of_library = [name for name in ("d_diagonal", *biases) if name in added]
+    part |= {name: torch.empty_like(added[name]) for name in of_library}
     native.run(f"{cell}_backward", native.describe(layer, T, B, H, saves=True, first_step=begin), part)
-    _add_weight_gradient(added["d_weight"], part, reset_before=layer.variant == "before")
-    if "gain" in part:
-        part |= _bias_gradients(part, reset_after=cell == "gru" and layer.variant == "after")
-    for name in biases:
-        added[name] += part[name]
+    add_weight_gradients(added, layer, part)
+    summed = {name: part[name] for name in of_library}
+    if "gain" in part and "d_bias_x" in added:
+        summed |= bias_gradients(part, reset_after=cell == "gru" and layer.variant == "after")
+    for name, gradient in summed.items():
+        added[name] += gradient
     return d_inputs
 
 
@@ -153,16 +163,14 @@ def _empty_gradients(cell: str, arrays: Arrays) -> tuple[Arrays, Arrays]:
     The library gives those of gains by blocks of rows, to be summed over the first axis, and adds to what is there.
     """
     found = {"d_h0": torch.empty_like(arrays["h0"])}
-    added = {"d_weight": torch.zeros_like(arrays["weight"])}
     if cell == "lstm":
         found["d_c0"] = torch.empty_like(arrays["c0"])
-    if "bias_x" in arrays:
-        added["d_bias_x"], added["d_bias_h"] = (torch.zeros_like(arrays["bias_x"]) for _ in range(2))
     for name in ("gain", "cell_gain", "cell_bias"):
         if name in arrays:
             row_blocks = -(-len(arrays["h0"]) // _ROW_BLOCK)
             found[f"d_{name}"] = arrays[name].new_zeros(row_blocks, *arrays[name].shape)
-    return found, added
+    parameters = ("weight", "right", "diagonal", "bias_x", "bias_h")
+    return found, {f"d_{name}": torch.zeros_like(arrays[name]) for name in parameters if name in arrays}
 
 
 def _steps(arrays: Arrays, begin: int, end: int) -> Arrays:
@@ -173,35 +181,3 @@ def _steps(arrays: Arrays, begin: int, end: int) -> Arrays:
         if "c0" in arrays:
             part["c0"] = arrays["cells"][begin - 1]
     return part
-
-
-def _bias_gradients(part: Arrays, *, reset_after: bool) -> Arrays:
-    """Those of the biases with layer norm, where the library does not give them."""
-    d_inputs, gates = part["d_inputs"], part["inputs"]
-    d_bias_x = d_bias_h = d_inputs.sum((0, 1))
-    if reset_after:
-        # The candidate's second bias is multiplied by the reset gate.
-        H = gates.shape[-1] // 3
-        inner = (d_inputs[..., 2 * H :] * gates[..., :H]).sum((0, 1))
-        d_bias_h = torch.cat([d_bias_x[: 2 * H], inner])
-    return {"d_bias_x": d_bias_x, "d_bias_h": d_bias_h}
-
-
-def _add_weight_gradient(d_weight: Tensor, arrays: Arrays, *, reset_before: bool) -> None:
-    """Adds to the weight's gradient (G·H, H) what comes from that of the products (T, B, G·H)."""
-    d_products, h0, earlier = arrays["d_products"], arrays["h0"], arrays["output"][:-1]
-    if not reset_before:
-        _add_outer(d_weight, d_products, h0, earlier)
-        return
-    # The candidate's products are of the state that was reset.
-    H = h0.shape[1]
-    reset = arrays["inputs"][..., :H]
-    _add_outer(d_weight[: 2 * H], d_products[..., : 2 * H], h0, earlier)
-    _add_outer(d_weight[2 * H :], d_products[..., 2 * H :], reset[0] * h0, reset[1:] * earlier)
-
-
-def _add_outer(to: Tensor, d: Tensor, first: Tensor, rest: Tensor) -> None:
-    """Adds, over steps and rows, d (T, B, K) ⊗ what it was multiplied with: first (B, H), then rest (T - 1, B, H)."""
-    to.addmm_(d[0].t(), first)
-    if len(rest):
-        to.addmm_(d[1:].flatten(0, 1).t(), rest.flatten(0, 1))
