@@ -12,7 +12,7 @@ from parity import FULL, PLAIN, Arguments, assert_close, assert_parity, data, ma
 from torch import Tensor
 
 from lsseq.nn.kernels import factors
-from lsseq.nn.kernels.cpu import native
+from lsseq.nn.kernels.cpu import native, sequence
 from lsseq.nn.kernels.dispatch import choose
 from lsseq.nn.recurrent import Recurrent
 
@@ -67,6 +67,16 @@ def test_sizes(cell: str, options: Arguments, form: Arguments, size: tuple[int, 
 def test_several_layers(cell: str, options: Arguments, form: Arguments, bias: bool) -> None:
     layer = make(cell, 4, 19, rank=5, num_layers=2, dropout=0.3, bias=bias, **form, **options)
     assert_parity(layer, *data(layer, 6, 3), 1e-11)
+
+
+@every_form
+@every_cell
+def test_the_backward_pass_in_pieces(
+    cell: str, options: Arguments, form: Arguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "_PIECE", 7)
+    layer = make(cell, 4, 19, rank=5, **form, **options)
+    assert_parity(layer, *data(layer, 9, 3))
 
 
 @pytest.mark.parametrize("instruction_set", ["plain", "avx2"])
