@@ -40,6 +40,13 @@ class HMState(NamedTuple):
     z: Tensor
 
 
+class Finding(NamedTuple):
+    """What a layer's detector has at a step: its sum s and the probability z̃ of a boundary, (B, 1) each."""
+
+    sum: Tensor
+    probability: Tensor
+
+
 @dataclass(frozen=True)
 class HMLSTMCell:
     """One step of a layer. z and h_above are of the step before, z_b and h_below of this one (equations 1 to 9):
@@ -76,8 +83,8 @@ class HMLSTMCell:
 
     def step(
         self, from_below: Tensor, z_below: Tensor, above: Tensor | None, state: HMState, t: int
-    ) -> tuple[HMState, Tensor | None]:
-        """The state after step t, and the probability of a boundary (B, 1), which the top layer has not."""
+    ) -> tuple[HMState, Finding | None]:
+        """The state after step t, and what the detector has found, which the top layer has not."""
         weights, (h, c, z) = self.weights, state
         s = self._product(h, weights.hidden, weights.hidden_gain) + z_below * from_below + weights.bias
         if weights.above is not None and above is not None:
@@ -95,7 +102,7 @@ class HMLSTMCell:
             return HMState(new_h, new_c, z), None
         allowed = z_below.detach() if self.nested else (1 - copy).detach() if self.holds else None
         probability, z = self.detector(boundary, t, allowed)
-        return HMState(new_h, new_c, z), probability
+        return HMState(new_h, new_c, z), Finding(boundary, probability)
 
     def _operations(self, z: Tensor, z_below: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """How much FLUSH, UPDATE and COPY there is, (B, 1) each: one of them is 1 where boundaries are 0 or 1."""

@@ -23,6 +23,9 @@ from lsseq.nn.random import Kind
 
 _KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN)
 
+_FOUND = ("boundaries", "probabilities", "detector_sums")
+"""What comes out of the detectors, (T, B, L-1) each."""
+
 
 class _Layer(ctypes.Structure):
     """`HmLayer` of src/hm.c."""
@@ -70,8 +73,7 @@ class _Call(ctypes.Structure):
         *(
             (name, c_void_p)
             for name in (
-                *("from_input", "forced", "numbers", "boundaries", "probabilities", "d_boundaries", "d_probabilities"),
-                "d_from_input",
+                *("from_input", "forced", "numbers", *_FOUND, *(f"d_{name}" for name in _FOUND), "d_from_input"),
             )
         ),
         ("layer", ctypes.POINTER(_Layer)),
@@ -96,9 +98,9 @@ def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutp
         results = _Sequence.apply(hierarchy, *given)  # type: ignore[no-untyped-call]
     else:
         results = _results(_run_forward(hierarchy, given), L)
-    outputs, (boundaries, probabilities) = results[:L], results[L : L + 2]
-    h, c, z = results[L + 2 : 2 * L + 2], results[2 * L + 2 : 3 * L + 2], results[3 * L + 2 :]
-    return HMOutput(outputs, boundaries, probabilities, (h, c, (*z, states[-1].z)))
+    outputs, (boundaries, probabilities, sums), last = results[:L], results[L : L + 3], results[L + 3 :]
+    h, c, z = last[:L], last[L : 2 * L], (*last[2 * L :], states[-1].z)
+    return HMOutput(outputs, boundaries, probabilities, sums, (h, c, z))
 
 
 def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays:
@@ -109,7 +111,7 @@ def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays
     T, B, _ = from_input.shape
     N = (T + 1) * B  # as many events as there can be; memory that is not written is not taken
     whole = partial(torch.empty, device=from_input.device)
-    arrays["boundaries"], arrays["probabilities"] = (from_input.new_empty(T, B, L - 1) for _ in range(2))
+    arrays |= {name: from_input.new_empty(T, B, L - 1) for name in _FOUND}
     for k, layer in enumerate(hierarchy.weights):
         H = layer.hidden.shape[1]
         arrays |= {
@@ -139,13 +141,12 @@ def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays
 
 
 def _results(arrays: Arrays, L: int) -> tuple[Tensor, ...]:
-    """Outputs, boundaries, probabilities, last h, last c of each layer, last z of each but the top."""
+    """Outputs, `_FOUND`, last h, last c of each layer, last z of each but the top."""
     boundaries = arrays["boundaries"]
     last = [arrays[f"{k}.event"][-1].long() for k in range(L)]
     return (
         *(arrays[f"{k}.output"] for k in range(L)),
-        boundaries,
-        arrays["probabilities"],
+        *(arrays[name] for name in _FOUND),
         *(arrays[f"{k}.{name}"][last[k]] for name in "hc" for k in range(L)),
         *(boundaries[-1, :, k : k + 1].clone() for k in range(L - 1)),
     )
@@ -168,7 +169,7 @@ class _Sequence(torch.autograd.Function):
         hierarchy: Hierarchy = ctx.hierarchy
         L = len(hierarchy.weights)
         arrays: Arrays = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
-        names = [f"{k}.d_output" for k in range(L)] + ["d_boundaries", "d_probabilities"]
+        names = [f"{k}.d_output" for k in range(L)] + [f"d_{name}" for name in _FOUND]
         names += [f"{k}.d_{name}" for name in "hcz" for k in range(L)][:-1]
         given = {name: d.contiguous() for name, d in zip(names, d_results, strict=True) if d is not None}
         found: Arrays = {"d_from_input": torch.empty_like(arrays["from_input"])}

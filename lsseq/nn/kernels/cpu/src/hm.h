@@ -53,8 +53,8 @@ typedef struct {
     const real *from_input;          /* (T, B, 4H + 1) of the first layer: W x */
     const real *forced;              /* (T, B, L - 1), or absent */
     const double *numbers;           /* (L - 1, T, B) in [0, 1) to sample with, or absent */
-    real *boundaries, *probabilities; /* (T, B, L - 1) */
-    const real *d_boundaries, *d_probabilities; /* (T, B, L - 1), or absent */
+    real *boundaries, *probabilities, *detector_sums; /* (T, B, L - 1) */
+    const real *d_boundaries, *d_probabilities, *d_detector_sums; /* (T, B, L - 1), or absent */
     real *d_from_input;              /* (T, B, 4H + 1) */
     HmLayer *layer;
 } HmCall;

@@ -117,7 +117,7 @@ static void gather(const Member *me, int l, int64_t t, int64_t r)
     }
 }
 
-/* The gradient of the detector's sum, from that of the boundary and of its probability. */
+/* The gradient of the detector's sum, from that of the boundary, of its probability and of the sum itself. */
 static real detector_gradient(const Member *me, int l, int64_t t, int64_t r, int copies)
 {
     const HmCall *call = me->call;
@@ -130,7 +130,8 @@ static real detector_gradient(const Member *me, int l, int64_t t, int64_t r, int
         d = 0;
     if (call->d_probabilities)
         d += call->d_probabilities[at];
-    return p > 0 && p < 1 ? d * (real)call->slope / 2 : 0;
+    d = p > 0 && p < 1 ? d * (real)call->slope / 2 : 0;
+    return call->d_detector_sums ? d + call->d_detector_sums[at] : d;
 }
 
 static void row_backward(Member *me, int l, int64_t t, int64_t r)

@@ -77,6 +77,7 @@ static void detect(const Member *me, int l, int64_t t, int64_t r, int copies)
         s += call->from_input[(t * B + r) * (4 * H + 1) + 4 * H];
     else if (below != 0)
         s += dot(layer->w_below + 4 * H * layer->below, call->layer[l - 1].output + (t * B + r) * layer->below, layer->below);
+    call->detector_sums[at] = s;
     real p = (real)call->slope * s;
     p = ((p > 1 ? 1 : p < -1 ? -1 : p) + 1) / 2;
     call->probabilities[at] = p;
