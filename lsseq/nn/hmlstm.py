@@ -46,7 +46,7 @@ class HMLSTM(nn.Module):
         nested: whether a layer finds boundaries only where the layer below has one.
         backend: `fused` for this project's kernels, in which a layer works only when something changes; `reference` for
             a loop over steps and layers, which defines the result; `auto` for the first where it can serve the options
-            (it has no layer norm, soft boundaries or `copy_top=False`). `explain()` says which and why.
+            (it has no soft boundaries, no `copy_top=False` and no model of one layer). `explain()` says which and why.
         device, dtype: of the parameters.
 
     The rows of all weights are i, f, g, o as in `torch.nn.LSTM` (4H), and the boundary's, which the top layer has not:
@@ -161,7 +161,6 @@ class HMLSTM(nn.Module):
         like = next(self.parameters()) if x is None else x
         beyond = {
             "num_layers=1": self.num_layers == 1,
-            f"norm='{self.norm}'": self.norm is not None,
             "detector='soft'": self.detector == "soft",
             "copy_top=False": not self.copy_top,
         }

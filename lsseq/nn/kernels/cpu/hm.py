@@ -12,16 +12,21 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from lsseq.nn.cells.hmlstm import HMState
+from lsseq.nn.cells.hmlstm import HMState, product
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput
 from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.random import Kind
 
 _KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN)
+
+_GAINS = ("below_gain", "hidden_gain", "above_gain", "cell_gain", "cell_bias")
+_GIVEN = ("h0", "c0", "z0", "w_below", "w_hidden", "w_above", "bias", *_GAINS)
+"""What is given of each layer; gradients have a `d_` before the name."""
+
+_D_PRODUCTS = ("d_from_below", "d_from_hidden", "d_from_above")
 
 _FOUND = ("boundaries", "probabilities", "detector_sums")
 """What comes out of the detectors, (T, B, L-1) each."""
@@ -36,21 +41,11 @@ class _Layer(ctypes.Structure):
         *(
             (name, c_void_p)
             for name in (
-                *("w_below", "w_hidden", "w_above", "bias", "h0", "c0", "z0", "output"),
-                *(
-                    "event",
-                    "source",
-                    "above",
-                    "starts",
-                    "plain",
-                    "h",
-                    "c",
-                    "gates",
-                    "from_hidden",
-                    "for_below",
-                    "input",
-                ),
-                *("d_output", "d_h", "d_c", "d_z", "d_sums", "d_sum_z", "d_hidden_z", "d_below_z", "d_bias_z"),
+                *("w_below", "w_hidden", "w_above", "bias", *_GAINS, "h0", "c0", "z0", "output"),
+                *("event", "source", "above", "starts", "plain", "h", "c", "gates"),
+                *("from_hidden", "for_below", "input", "from_below", "hidden_scale", "for_below_scale", "below_scale"),
+                *("d_output", "d_h", "d_c", "d_z", "d_sums", *_D_PRODUCTS, *(f"d_{gain}" for gain in _GAINS)),
+                *("d_sum_z", "d_hidden_z", "d_below_z", "d_bias_z"),
             )
         ),
     )
@@ -80,9 +75,6 @@ class _Call(ctypes.Structure):
     )
 
 
-_GIVEN = ("h0", "c0", "z0", "w_below", "w_hidden", "w_above", "bias")
-"""What is given of each layer; gradients have a `d_` before the name."""
-
 Arrays = dict[str, Tensor]
 """Tensors by the field that points to them: NAME of the call, K.NAME of layer K; absent ones are not there."""
 
@@ -91,20 +83,22 @@ def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutp
     """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`) for what
     `lsseq.nn.kernels.dispatch` hands to it."""
     weights, L = hierarchy.weights, len(hierarchy.weights)
-    given: list[Tensor | None] = [F.linear(x, weights[0].below)]
+    given: list[Tensor | None] = [product(x, weights[0].below, weights[0].below_gain)]
     for k, (layer, state) in enumerate(zip(weights, states, strict=True)):
-        given += [*state, None if k == 0 else layer.below, layer.hidden, layer.above, layer.bias]
+        below = (None, None) if k == 0 else (layer.below, layer.below_gain)
+        given += [*state, below[0], layer.hidden, layer.above, layer.bias]
+        given += [below[1], layer.hidden_gain, layer.above_gain, layer.cell_gain, layer.cell_bias]
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
         results = _Sequence.apply(hierarchy, *given)  # type: ignore[no-untyped-call]
     else:
-        results = _results(_run_forward(hierarchy, given), L)
+        results = _results(_run_forward(hierarchy, given, saves=False), L)
     outputs, (boundaries, probabilities, sums), last = results[:L], results[L : L + 3], results[L + 3 :]
     h, c, z = last[:L], last[L : 2 * L], (*last[2 * L :], states[-1].z)
     return HMOutput(outputs, boundaries, probabilities, sums, (h, c, z))
 
 
-def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays:
-    """The forward pass: what was given, what came out, and what the backward pass needs."""
+def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None], *, saves: bool) -> Arrays:
+    """The forward pass: what was given, what came out, and, where a backward pass follows (`saves`), what it needs."""
     names = ["from_input", *(f"{k}.{name}" for k in range(len(hierarchy.weights)) for name in _GIVEN)]
     arrays = {name: part.contiguous() for name, part in zip(names, given, strict=True) if part is not None}
     from_input, L = arrays["from_input"], len(hierarchy.weights)
@@ -131,6 +125,11 @@ def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays
             arrays[f"{k}.input"] = from_input.new_empty(N, layer.below.shape[1])
             if below.above is not None:
                 arrays[f"{k}.for_below"] = from_input.new_empty(N, 4 * below.hidden.shape[1])
+        if layer.hidden_gain is not None:
+            scales = ("hidden_scale", "for_below_scale", "below_scale")
+            arrays |= {f"{k}.{name}": from_input.new_empty(N) for name in scales}
+            if saves and k > 0:
+                arrays[f"{k}.from_below"] = from_input.new_empty(N, 4 * H)
     if hierarchy.forced is not None:
         arrays["forced"] = hierarchy.forced.to(from_input.dtype).contiguous()
     numbers = [hierarchy.numbers(k, from_input) for k in range(L - 1)]
@@ -157,7 +156,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hierarchy: Hierarchy, *given: Tensor | None) -> tuple[Tensor, ...]:
-        arrays = _run_forward(hierarchy, given)
+        arrays = _run_forward(hierarchy, given, saves=True)
         ctx.set_materialize_grads(False)
         ctx.hierarchy, ctx.names = hierarchy, tuple(arrays)
         ctx.save_for_backward(*arrays.values())
@@ -188,6 +187,8 @@ def _gradient_arrays(arrays: Arrays, given: Arrays, k: int, N: int) -> Arrays:
     """The arrays of a layer of N events that the backward pass writes; those of its last state it goes on from."""
     h = arrays[f"{k}.h"]
     B, H = arrays[f"{k}.h0"].shape
+    d_sums = h.new_empty(N, 4 * H)
+    normed = f"{k}.hidden_gain" in arrays
     # Those of the last state are written over, therefore a copy.
     last = {name: given.get(f"{k}.d_{name}") for name in "hcz"}
     found = {
@@ -195,7 +196,9 @@ def _gradient_arrays(arrays: Arrays, given: Arrays, k: int, N: int) -> Arrays:
         for name, d in last.items()
     }
     return found | {
-        f"{k}.d_sums": h.new_empty(N, 4 * H),
+        f"{k}.d_sums": d_sums,
+        **{f"{k}.{name}": torch.empty_like(d_sums) if normed else d_sums for name in _D_PRODUCTS},
+        **{f"{k}.d_{gain}": h.new_zeros(B, *arrays[f"{k}.{gain}"].shape) for gain in _GAINS if f"{k}.{gain}" in arrays},
         f"{k}.d_sum_z": h.new_zeros(N),
         f"{k}.d_hidden_z": h.new_zeros(N),
         f"{k}.d_below_z": h.new_zeros(N),
@@ -204,9 +207,9 @@ def _gradient_arrays(arrays: Arrays, given: Arrays, k: int, N: int) -> Arrays:
 
 
 def _weight_gradients(arrays: Arrays, found: Arrays, k: int, counts: list[int]) -> list[Tensor | None]:
-    """The gradients of w_below, w_hidden, w_above and bias of a layer, each one product over all events."""
+    """The gradients of a layer's parameters in the order of `_GIVEN`; of a weight, one product over all events."""
     N, B, top = counts[k], arrays[f"{k}.h0"].shape[0], k == len(counts) - 1
-    d_sums, d_sum_z = found[f"{k}.d_sums"][B:], found[f"{k}.d_sum_z"][B:]
+    d_below, d_hidden, d_above = (found[f"{k}.{name}"][B:] for name in _D_PRODUCTS)
     h = arrays[f"{k}.h"][:N]
 
     def with_detector(gates: Tensor, boundary: Tensor) -> Tensor:
@@ -215,16 +218,19 @@ def _weight_gradients(arrays: Arrays, found: Arrays, k: int, counts: list[int]) 
     below = None
     if k > 0:
         read = arrays[f"{k}.input"][B:N]
-        below = with_detector(d_sums.t() @ read, d_sum_z @ read)
-    hidden = with_detector(d_sums.t() @ h[arrays[f"{k}.source"][B:N]], found[f"{k}.d_hidden_z"] @ h)
+        below = with_detector(d_below.t() @ read, found[f"{k}.d_sum_z"][B:] @ read)
+    hidden = with_detector(d_hidden.t() @ h[arrays[f"{k}.source"][B:N]], found[f"{k}.d_hidden_z"] @ h)
     above = None
     if f"{k}.w_above" in arrays:
         h_above, event = arrays[f"{k + 1}.h"][: counts[k + 1]], arrays[f"{k}.above"][B:N]
         reads = (event >= 0).nonzero().squeeze(1)
-        gates = d_sums[reads].t() @ h_above[event[reads]]
+        gates = d_above[reads].t() @ h_above[event[reads]]
         above = with_detector(gates, found[f"{k + 1}.d_below_z"] @ h_above)
-    bias = d_sums.sum(0)
-    return [below, hidden, above, bias if top else torch.cat([bias, found[f"{k}.d_bias_z"].sum(0, keepdim=True)])]
+    bias = found[f"{k}.d_sums"][B:].sum(0)
+    if not top:
+        bias = torch.cat([bias, found[f"{k}.d_bias_z"].sum(0, keepdim=True)])
+    d_gains = (found.get(f"{k}.d_{gain}") for gain in _GAINS)
+    return [below, hidden, above, bias, *(None if d is None else d.sum(0) for d in d_gains)]
 
 
 def _call(name: str, hierarchy: Hierarchy, arrays: Arrays) -> None:
