@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lsseq.errors import RequestError
-from lsseq.measure.case import Case, Shape
+from lsseq.measure.case import Case, Shape, layers_of
 from lsseq.measure.machine import without_tf32
 from lsseq.measure.parity import Deviation, measure_deviation
 from lsseq.measure.timing import Ratio, compare, forward, train
@@ -28,6 +28,9 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("RNN", {}),
     ("RNN", {"zoneout_hidden": 0.1}),
     ("RNN", {"norm": "layer"}),
+    ("HMLSTM", {"boundary_rates": [0.3, 0.1]}),
+    ("HMLSTM", {"boundary_rates": [0.3, 0.1], "gradient": "select"}),
+    ("HMLSTM", {"boundary_rates": [0.3, 0.1], "norm": "layer"}),
 )
 """Each cell with each option that changes its steps."""
 
@@ -103,7 +106,7 @@ class Recurrence:
 def check_recurrences(device: torch.device) -> Iterator[Recurrence]:
     """Check and time every recurrence of `RECURRENCES` on a device, one after the other."""
     for cell, options in RECURRENCES:
-        case = Case(cell, options, _SHAPE, device=device)
+        case = Case(cell, options, replace(_SHAPE, layers=layers_of(options)), device=device)
         layer = case.ours()
         yield Recurrence(
             case,
