@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from lsseq.nn.cells.hmlstm import HMState, product
+from lsseq.nn.cells.hmlstm import HMState
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput
 from lsseq.nn.kernels.once import once_differentiable
@@ -67,9 +67,7 @@ class _Call(ctypes.Structure):
         ("thresholds", c_int64 * len(_KINDS)),
         *(
             (name, c_void_p)
-            for name in (
-                *("from_input", "forced", "numbers", *_FOUND, *(f"d_{name}" for name in _FOUND), "d_from_input"),
-            )
+            for name in (*("x", "forced", "numbers", *_FOUND, *(f"d_{name}" for name in _FOUND), "d_x"),)
         ),
         ("layer", ctypes.POINTER(_Layer)),
     )
@@ -83,11 +81,13 @@ def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutp
     """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`) for what
     `lsseq.nn.kernels.dispatch` hands to it."""
     weights, L = hierarchy.weights, len(hierarchy.weights)
-    given: list[Tensor | None] = [product(x, weights[0].below, weights[0].below_gain)]
-    for k, (layer, state) in enumerate(zip(weights, states, strict=True)):
-        below = (None, None) if k == 0 else (layer.below, layer.below_gain)
-        given += [*state, below[0], layer.hidden, layer.above, layer.bias]
-        given += [below[1], layer.hidden_gain, layer.above_gain, layer.cell_gain, layer.cell_bias]
+    given: list[Tensor | None] = [x]
+    for layer, state in zip(weights, states, strict=True):
+        given += [*state, layer.below, layer.hidden, layer.above, layer.bias]
+        given += [layer.below_gain, layer.hidden_gain, layer.above_gain, layer.cell_gain, layer.cell_bias]
+    types = {part.dtype for part in given if part is not None}
+    if len(types) > 1:
+        raise ValueError(f"expected an input, a state and parameters of one dtype, got {types}")
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
         results = _Sequence.apply(hierarchy, *given)  # type: ignore[no-untyped-call]
     else:
@@ -99,40 +99,38 @@ def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutp
 
 def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None], *, saves: bool) -> Arrays:
     """The forward pass: what was given, what came out, and, where a backward pass follows (`saves`), what it needs."""
-    names = ["from_input", *(f"{k}.{name}" for k in range(len(hierarchy.weights)) for name in _GIVEN)]
+    names = ["x", *(f"{k}.{name}" for k in range(len(hierarchy.weights)) for name in _GIVEN)]
     arrays = {name: part.contiguous() for name, part in zip(names, given, strict=True) if part is not None}
-    from_input, L = arrays["from_input"], len(hierarchy.weights)
-    T, B, _ = from_input.shape
+    x, L = arrays["x"], len(hierarchy.weights)
+    T, B, _ = x.shape
     N = (T + 1) * B  # as many events as there can be; memory that is not written is not taken
-    whole = partial(torch.empty, device=from_input.device)
-    arrays |= {name: from_input.new_empty(T, B, L - 1) for name in _FOUND}
+    whole = partial(torch.empty, device=x.device)
+    arrays |= {name: x.new_empty(T, B, L - 1) for name in _FOUND}
     for k, layer in enumerate(hierarchy.weights):
         H = layer.hidden.shape[1]
         arrays |= {
-            f"{k}.output": from_input.new_empty(T, B, H),
+            f"{k}.output": x.new_empty(T, B, H),
             f"{k}.event": whole(T + 1, B, dtype=torch.int32),
             f"{k}.source": whole(N, dtype=torch.int32),
             f"{k}.above": whole(N, dtype=torch.int32),
             f"{k}.starts": whole(T + 2, dtype=torch.int64),
             f"{k}.plain": whole(T, dtype=torch.int64),
-            f"{k}.h": from_input.new_empty(N, H),
-            f"{k}.c": from_input.new_empty(N, H),
-            f"{k}.gates": from_input.new_empty(N, 4 * H),
-            f"{k}.from_hidden": from_input.new_empty(N, 4 * H),
+            f"{k}.h": x.new_empty(N, H),
+            f"{k}.c": x.new_empty(N, H),
+            f"{k}.gates": x.new_empty(N, 4 * H),
+            f"{k}.from_hidden": x.new_empty(N, 4 * H),
+            f"{k}.input": x.new_empty(N, layer.below.shape[1]),
         }
-        if k > 0:
-            below = hierarchy.weights[k - 1]
-            arrays[f"{k}.input"] = from_input.new_empty(N, layer.below.shape[1])
-            if below.above is not None:
-                arrays[f"{k}.for_below"] = from_input.new_empty(N, 4 * below.hidden.shape[1])
+        if k > 0 and (below := hierarchy.weights[k - 1]).above is not None:
+            arrays[f"{k}.for_below"] = x.new_empty(N, 4 * below.hidden.shape[1])
         if layer.hidden_gain is not None:
             scales = ("hidden_scale", "for_below_scale", "below_scale")
-            arrays |= {f"{k}.{name}": from_input.new_empty(N) for name in scales}
-            if saves and k > 0:
-                arrays[f"{k}.from_below"] = from_input.new_empty(N, 4 * H)
+            arrays |= {f"{k}.{name}": x.new_empty(N) for name in scales}
+            if saves:
+                arrays[f"{k}.from_below"] = x.new_empty(N, 4 * H)
     if hierarchy.forced is not None:
-        arrays["forced"] = hierarchy.forced.to(from_input.dtype).contiguous()
-    numbers = [hierarchy.numbers(k, from_input) for k in range(L - 1)]
+        arrays["forced"] = hierarchy.forced.to(x.dtype).contiguous()
+    numbers = [hierarchy.numbers(k, x) for k in range(L - 1)]
     if None not in numbers:
         arrays["numbers"] = torch.stack(cast(list[Tensor], numbers))
     _call("hm_forward", hierarchy, arrays)
@@ -152,7 +150,7 @@ def _results(arrays: Arrays, L: int) -> tuple[Tensor, ...]:
 
 
 class _Sequence(torch.autograd.Function):
-    """(W x of the first layer (T, B, 4H + 1), then of each layer `_GIVEN`) -> `_results`."""
+    """(x (T, B, I), then of each layer `_GIVEN`) -> `_results`."""
 
     @staticmethod
     def forward(ctx: Any, hierarchy: Hierarchy, *given: Tensor | None) -> tuple[Tensor, ...]:
@@ -171,12 +169,12 @@ class _Sequence(torch.autograd.Function):
         names = [f"{k}.d_output" for k in range(L)] + [f"d_{name}" for name in _FOUND]
         names += [f"{k}.d_{name}" for name in "hcz" for k in range(L)][:-1]
         given = {name: d.contiguous() for name, d in zip(names, d_results, strict=True) if d is not None}
-        found: Arrays = {"d_from_input": torch.empty_like(arrays["from_input"])}
+        found: Arrays = {"d_x": torch.empty_like(arrays["x"])} if ctx.needs_input_grad[1] else {}
         counts = [int(arrays[f"{k}.starts"][-1]) for k in range(L)]
         for k, N in enumerate(counts):
             found |= _gradient_arrays(arrays, given, k, N)
         _call("hm_backward", hierarchy, arrays | given | found)
-        gradients: list[Tensor | None] = [found["d_from_input"]]
+        gradients = [found.get("d_x")]
         for k in range(L):
             gradients += [found[f"{k}.d_{name}"] for name in "hcz"]
             gradients += _weight_gradients(arrays, found, k, counts)
@@ -215,10 +213,8 @@ def _weight_gradients(arrays: Arrays, found: Arrays, k: int, counts: list[int]) 
     def with_detector(gates: Tensor, boundary: Tensor) -> Tensor:
         return gates if top else torch.cat([gates, boundary.unsqueeze(0)])
 
-    below = None
-    if k > 0:
-        read = arrays[f"{k}.input"][B:N]
-        below = with_detector(d_below.t() @ read, found[f"{k}.d_sum_z"][B:] @ read)
+    read = arrays[f"{k}.input"][B:N]
+    below = with_detector(d_below.t() @ read, found[f"{k}.d_sum_z"][B:] @ read)
     hidden = with_detector(d_hidden.t() @ h[arrays[f"{k}.source"][B:N]], found[f"{k}.d_hidden_z"] @ h)
     above = None
     if f"{k}.w_above" in arrays:
@@ -235,7 +231,7 @@ def _weight_gradients(arrays: Arrays, found: Arrays, k: int, counts: list[int]) 
 
 def _call(name: str, hierarchy: Hierarchy, arrays: Arrays) -> None:
     """Run a function of the library on these arrays."""
-    T, B, _ = arrays["from_input"].shape
+    T, B, _ = arrays["x"].shape
     layers = (_Layer * len(hierarchy.weights))()
     work = 0
     for layer, weights in zip(layers, hierarchy.weights, strict=True):
@@ -264,4 +260,4 @@ def _call(name: str, hierarchy: Hierarchy, arrays: Arrays) -> None:
     for field, tensor in arrays.items():
         k, _, of_layer = field.rpartition(".")
         setattr(layers[int(k)] if k else call, of_layer, tensor.data_ptr())
-    native.call_function(name, arrays["from_input"].dtype, call)
+    native.call_function(name, arrays["x"].dtype, call)

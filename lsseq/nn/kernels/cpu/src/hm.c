@@ -19,8 +19,7 @@ static void pack_layer(const Member *me, int l, int backward)
     const HmLayer *layer = &call->layer[l];
     Matrices *matrices = &me->work->matrices[l];
     pack_matrix(&matrices->hidden, layer->w_hidden, layer->units, !backward, me->member, me->team);
-    if (l > 0)
-        pack_matrix(&matrices->below, layer->w_below, layer->below, !backward, me->member, me->team);
+    pack_matrix(&matrices->below, layer->w_below, layer->below, !backward, me->member, me->team);
     if (layer->w_above)
         pack_matrix(&matrices->above, layer->w_above, layer[1].units, !backward, me->member, me->team);
 }
@@ -75,7 +74,7 @@ static int64_t lay_out(HmJob *job, char *arena)
             .hidden = job->backward ? matrix_of(4 * H, H, call->threads) : matrix_of(H, 4 * H, call->threads),
             .above = job->backward ? matrix_of(4 * H, above, call->threads) : matrix_of(above, 4 * H, call->threads),
         };
-        made.below.packed = next(&end, l > 0 ? matrix_size(&made.below) * size : 0);
+        made.below.packed = next(&end, matrix_size(&made.below) * size);
         made.hidden.packed = next(&end, matrix_size(&made.hidden) * size);
         made.above.packed = next(&end, above ? matrix_size(&made.above) * size : 0);
         if (arena)
@@ -85,6 +84,7 @@ static int64_t lay_out(HmJob *job, char *arena)
     work->from_own = next(&end, B * job->widest * size);
     work->from_below = next(&end, B * job->widest * size);
     work->from_above = next(&end, B * job->widest * size);
+    work->for_input = next(&end, B * call->layer[0].below * size);
     work->d_detector = next(&end, call->layers * B * size);
     work->scratch = next(&end, call->threads * B * MOST_WIDTH * LANES * size);
     work->units = next(&end, call->threads * 3 * job->widest * size);

@@ -19,7 +19,7 @@
 
 typedef struct {
     int64_t units, below;                        /* H, units of the layer below (or of the input) */
-    const real *w_below, *w_hidden, *w_above;    /* (4H + 1, …); no w_below in the first layer; 4H rows in the top one */
+    const real *w_below, *w_hidden, *w_above;    /* (4H + 1, …); 4H rows in the top layer */
     const real *bias;                            /* (4H + 1) */
     const real *below_gain, *hidden_gain, *above_gain; /* (4H): layer norm; absent without, as all that it has */
     const real *cell_gain, *cell_bias;           /* (H) */
@@ -35,7 +35,7 @@ typedef struct {
     real *gates;                                 /* (N, 4H) */
     real *from_hidden;                           /* (N, 4H): U h of each event */
     real *for_below;                             /* (N, 4 H_below): V h of each event for the layer below, if it reads it */
-    real *input;                                 /* (N, H_below): h below of each event; not in the first layer */
+    real *input;                                 /* (N, H_below): h below of each event, or the input */
     real *from_below;                            /* (N, 4H): W h_below of each event; only for a backward pass with norm */
     real *hidden_scale, *for_below_scale, *below_scale; /* (N): of from_hidden, for_below, from_below */
     /* Of the backward pass. */
@@ -59,12 +59,12 @@ typedef struct {
     double slope;
     double rates[2];      /* zoneout of cell, hidden */
     int64_t thresholds[2];
-    const real *from_input;          /* (T, B, 4H + 1) of the first layer: W x */
+    const real *x;                   /* (T, B, I) */
     const real *forced;              /* (T, B, L - 1), or absent */
     const double *numbers;           /* (L - 1, T, B) in [0, 1) to sample with, or absent */
     real *boundaries, *probabilities, *detector_sums; /* (T, B, L - 1) */
     const real *d_boundaries, *d_probabilities, *d_detector_sums; /* (T, B, L - 1), or absent */
-    real *d_from_input;              /* (T, B, 4H + 1) */
+    real *d_x;                       /* (T, B, I), or absent */
     HmLayer *layer;
 } HmCall;
 
@@ -77,6 +77,7 @@ typedef struct {
     Matrices *matrices;
     Barrier barrier;
     real *from_own, *from_above, *from_below; /* backward: what events of a layer, of its neighbours, hand on to its h */
+    real *for_input;                /* backward: what events of the first layer hand on to the input */
     real *d_detector;               /* backward: (L, B), of the detectors' sums at a step */
     real *scratch;                  /* (threads, B MOST_WIDTH LANES) */
     real *units;                    /* (threads, 3, widest H) */
@@ -110,6 +111,12 @@ INLINE real own_boundary(const HmCall *call, int l, int64_t t, int64_t r)
 INLINE real boundary_below(const HmCall *call, int l, int64_t t, int64_t r)
 {
     return l == 0 ? 1 : call->boundaries[(t * call->rows + r) * (call->layers - 1) + l - 1];
+}
+
+/* What layer l reads at step t. */
+INLINE const real *read_by(const HmCall *call, int l, int64_t t, int64_t r)
+{
+    return (l == 0 ? call->x : call->layer[l - 1].output) + (t * call->rows + r) * call->layer[l].below;
 }
 
 /* to += factor * from */

@@ -210,11 +210,18 @@ static void row_backward(Member *me, int l, int64_t t, int64_t r)
     }
     if (l > 0)
         call->layer[l - 1].d_z[r] += d_below;
-    else {
-        real *to = call->d_from_input + (t * B + r) * (4 * H + 1);
-        memcpy(to, layer->d_sums + e * 4 * H, (size_t)(4 * H) * sizeof(real));
-        to[4 * H] = d_sum;
-    }
+}
+
+/* The gradient of the input at a step. */
+static void input_gradient(const Member *me, int64_t t, int64_t r)
+{
+    const HmWork *work = me->work;
+    const HmCall *call = me->call;
+    const HmLayer *layer = call->layer;
+    const int64_t I = layer->below, B = call->rows, place = layer->event[(t + 1) * B + r] - layer->starts[t + 1];
+    real *to = call->d_x + (t * B + r) * I;
+    memcpy(to, work->for_input + place * I, (size_t)I * sizeof(real));
+    add_scaled(to, work->d_detector[r], layer->w_below + 4 * layer->units * I, I);
 }
 
 /* At t = -1 only what reaches the initial states. */
@@ -230,6 +237,9 @@ static void hm_backward_step(Member *me, int l, int64_t t)
         const int64_t first = layer->starts[t + 2], count = layer->starts[t + 3] - first;
         multiply(&work->matrices[l].hidden, count, layer->d_from_hidden + first * 4 * layer->units, work->from_own, 0, me->scratch,
                  me->member, me->team);
+        if (l == 0 && call->d_x)
+            multiply(&work->matrices[0].below, count, layer->d_from_below + first * 4 * layer->units, work->for_input, 0,
+                     me->scratch, me->member, me->team);
         if (l > 0 && lower->w_above) {
             const int64_t flushed = lower->starts[t + 2] + lower->plain[t + 1];
             multiply(&work->matrices[l - 1].above, lower->starts[t + 3] - flushed,
@@ -242,11 +252,14 @@ static void hm_backward_step(Member *me, int l, int64_t t)
                  work->from_above, 0, me->scratch, me->member, me->team);
     }
     meet(&work->barrier, me->team);
-    for (int64_t r = share(B, me->member, me->team); r < share(B, me->member + 1, me->team); r++)
+    for (int64_t r = share(B, me->member, me->team); r < share(B, me->member + 1, me->team); r++) {
+        if (l == 0 && t + 1 < call->steps && call->d_x)
+            input_gradient(me, t + 1, r);
         if (t >= 0)
             row_backward(me, l, t, r);
         else
             gather(me, l, t, r);
+    }
     meet(&work->barrier, me->team);
 }
 

@@ -43,7 +43,7 @@ static void make_event(Member *me, int l, int64_t t, int64_t e, int64_t r)
     const int64_t H = layer->units, B = call->rows, source = layer->event[t * B + r];
     const real z = own_boundary(call, l, t, r), flush = call->flushes ? z : 0;
     const int reads = boundary_below(call, l, t, r) != 0, top_down = layer->w_above && z != 0;
-    const real *below = l == 0 ? call->from_input + (t * B + r) * (4 * H + 1) : products_below(layer) + e * 4 * H;
+    const real *below = products_below(layer) + e * 4 * H;
     const int64_t event_above = top_down ? call->layer[l + 1].event[t * B + r] : -1;
     const real *above = top_down ? call->layer[l + 1].for_below + event_above * 4 * H : NULL;
     layer->event[(t + 1) * B + r] = (int32_t)e;
@@ -91,10 +91,8 @@ static void detect(const Member *me, int l, int64_t t, int64_t r, int copies)
         const HmLayer *upper = &call->layer[l + 1];
         s += dot(layer->w_above + 4 * H * upper->units, upper->h + upper->event[t * B + r] * upper->units, upper->units);
     }
-    if (l == 0)
-        s += call->from_input[(t * B + r) * (4 * H + 1) + 4 * H];
-    else if (below != 0)
-        s += dot(layer->w_below + 4 * H * layer->below, call->layer[l - 1].output + (t * B + r) * layer->below, layer->below);
+    if (below != 0)
+        s += dot(layer->w_below + 4 * H * layer->below, read_by(call, l, t, r), layer->below);
     call->detector_sums[at] = s;
     real p = (real)call->slope * s;
     p = ((p > 1 ? 1 : p < -1 ? -1 : p) + 1) / 2;
@@ -118,10 +116,10 @@ static void hm_forward_step(Member *me, int l, int64_t t)
     begin_layer(me, l, t);
     order_rows(me, l, t, end);
     const int64_t reads = end[1], active = end[2], read = layer->from_below ? active : reads;
-    for (int64_t i = share(active, me->member, me->team); l > 0 && i < share(active, me->member + 1, me->team); i++) {
+    for (int64_t i = share(active, me->member, me->team); i < share(active, me->member + 1, me->team); i++) {
         real *to = layer->input + (first + i) * layer->below;
         if (i < read)
-            memcpy(to, call->layer[l - 1].output + (t * B + me->order[i]) * layer->below, (size_t)layer->below * sizeof(real));
+            memcpy(to, read_by(call, l, t, me->order[i]), (size_t)layer->below * sizeof(real));
         else
             memset(to, 0, (size_t)layer->below * sizeof(real));
     }
@@ -134,14 +132,13 @@ static void hm_forward_step(Member *me, int l, int64_t t)
         multiply(&matrices->above, count, upper->h + begin * upper->units, upper->for_below + begin * 4 * H, 0, me->scratch,
                  me->member, me->team);
     }
-    if (l > 0)
-        multiply(&matrices->below, read, layer->input + first * layer->below, products_below(layer) + first * 4 * H, 0,
-                 me->scratch, me->member, me->team);
+    multiply(&matrices->below, read, layer->input + first * layer->below, products_below(layer) + first * 4 * H, 0,
+             me->scratch, me->member, me->team);
     meet(&work->barrier, me->team);
     for (int64_t i = share(active, me->member, me->team); i < share(active, me->member + 1, me->team); i++) {
         const int64_t r = me->order[i];
         normalise_states(me, l, t, r);
-        if (l > 0 && i < read && layer->below_gain)
+        if (i < read && layer->below_gain)
             layer->below_scale[first + i] = normalise(products_below(layer) + (first + i) * 4 * H, 4 * H);
         make_event(me, l, t, first + i, r);
         if (!is_top(call, l))

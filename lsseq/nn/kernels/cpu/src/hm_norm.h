@@ -88,15 +88,13 @@ static void products_backward(const Member *me, int l, int64_t t, int64_t r, int
     const real *d = layer->d_sums + e * rows;
     normalise_backward(d, layer->from_hidden + source * rows, layer->hidden_scale[source], layer->hidden_gain,
                        layer->d_from_hidden + e * rows, layer->d_hidden_gain + r * rows, rows);
-    if (l > 0) {
-        const real *product = layer->from_below + e * rows;
-        if (boundary_below(call, l, t, r) != 0)
-            *d_below += normalise_backward(d, product, layer->below_scale[e], layer->below_gain, layer->d_from_below + e * rows,
-                                           layer->d_below_gain + r * rows, rows);
-        else {
-            *d_below += factor_gradient(d, product, layer->below_gain, rows);
-            memset(layer->d_from_below + e * rows, 0, (size_t)rows * sizeof(real));
-        }
+    const real *below = layer->from_below + e * rows;
+    if (boundary_below(call, l, t, r) != 0)
+        *d_below += normalise_backward(d, below, layer->below_scale[e], layer->below_gain, layer->d_from_below + e * rows,
+                                       layer->d_below_gain + r * rows, rows);
+    else {
+        *d_below += factor_gradient(d, below, layer->below_gain, rows);
+        memset(layer->d_from_below + e * rows, 0, (size_t)rows * sizeof(real));
     }
     if (layer->w_above) {
         const int64_t above = upper->event[t * call->rows + r];
