@@ -200,6 +200,26 @@ def test_a_second_backward_gives_the_same_and_a_second_derivative_is_refused() -
         grad.sum().backward()
 
 
+@pytest.mark.parametrize("norm", [None, "layer"])
+def test_an_input_that_wants_no_gradient(norm: Literal["layer"] | None) -> None:
+    torch.manual_seed(0)
+    layer, x = lnn.HMLSTM(3, 5, 2, norm=norm, dtype=F64, backend="fused"), torch.randn(6, 2, 3, dtype=F64)
+    found = [
+        torch.autograd.grad(layer(given).outputs[1].sum(), list(layer.parameters()))
+        for given in (x, x.clone().requires_grad_())
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_what_is_given_has_one_dtype() -> None:
+    layer, x = lnn.HMLSTM(3, 5, 2, dtype=F64, backend="fused"), torch.randn(6, 2, 3)
+    with pytest.raises(ValueError, match=r"parameters of one dtype, got torch\.float32, torch\.float64"):
+        layer(x)
+    state = tuple(tuple(part.float() for part in parts) for parts in layer(x.double()).state)
+    with pytest.raises(ValueError, match="of one dtype"):
+        layer(x.double(), state)
+
+
 def test_choice() -> None:
     for norm in (None, "layer"):
         assert lnn.HMLSTM(3, 4, norm=norm).explain().startswith("HMLSTM: fused (this project's kernels in C")  # type: ignore[arg-type]

@@ -78,16 +78,19 @@ Arrays = dict[str, Tensor]
 
 
 def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutput:
-    """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`) for what
-    `lsseq.nn.kernels.dispatch` hands to it."""
+    """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`), for what its choice (`dispatch`) hands to it.
+
+    Raises:
+        ValueError: input, states and parameters differ in their dtype.
+    """
     weights, L = hierarchy.weights, len(hierarchy.weights)
     given: list[Tensor | None] = [x]
     for layer, state in zip(weights, states, strict=True):
         given += [*state, layer.below, layer.hidden, layer.above, layer.bias]
         given += [layer.below_gain, layer.hidden_gain, layer.above_gain, layer.cell_gain, layer.cell_bias]
-    types = {part.dtype for part in given if part is not None}
+    types = sorted({str(part.dtype) for part in given if part is not None})
     if len(types) > 1:
-        raise ValueError(f"expected an input, a state and parameters of one dtype, got {types}")
+        raise ValueError(f"expected an input, a state and parameters of one dtype, got {', '.join(types)}")
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
         results = _Sequence.apply(hierarchy, *given)  # type: ignore[no-untyped-call]
     else:

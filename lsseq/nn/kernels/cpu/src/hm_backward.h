@@ -235,21 +235,21 @@ static void hm_backward_step(Member *me, int l, int64_t t)
         begin_layer(me, l, t);
     if (t + 1 < call->steps) {
         const int64_t first = layer->starts[t + 2], count = layer->starts[t + 3] - first;
-        multiply(&work->matrices[l].hidden, count, layer->d_from_hidden + first * 4 * layer->units, work->from_own, 0, me->scratch,
+        multiply(&work->matrices[l].hidden, count, layer->d_from_hidden + first * 4 * layer->units, work->from_own, me->scratch,
                  me->member, me->team);
         if (l == 0 && call->d_x)
-            multiply(&work->matrices[0].below, count, layer->d_from_below + first * 4 * layer->units, work->for_input, 0,
+            multiply(&work->matrices[0].below, count, layer->d_from_below + first * 4 * layer->units, work->for_input,
                      me->scratch, me->member, me->team);
         if (l > 0 && lower->w_above) {
             const int64_t flushed = lower->starts[t + 2] + lower->plain[t + 1];
             multiply(&work->matrices[l - 1].above, lower->starts[t + 3] - flushed,
-                     lower->d_from_above + flushed * 4 * lower->units, work->from_below, 0, me->scratch, me->member, me->team);
+                     lower->d_from_above + flushed * 4 * lower->units, work->from_below, me->scratch, me->member, me->team);
         }
     }
     if (t >= 0 && !is_top(call, l)) {
         const int64_t begin = upper->starts[t + 1];
         multiply(&work->matrices[l + 1].below, upper->starts[t + 2] - begin, upper->d_from_below + begin * 4 * upper->units,
-                 work->from_above, 0, me->scratch, me->member, me->team);
+                 work->from_above, me->scratch, me->member, me->team);
     }
     meet(&work->barrier, me->team);
     for (int64_t r = share(B, me->member, me->team); r < share(B, me->member + 1, me->team); r++) {

@@ -125,14 +125,14 @@ static void hm_forward_step(Member *me, int l, int64_t t)
     }
     meet(&work->barrier, me->team);
     const int64_t before = layer->starts[t];
-    multiply(&matrices->hidden, first - before, layer->h + before * H, layer->from_hidden + before * 4 * H, 0, me->scratch,
+    multiply(&matrices->hidden, first - before, layer->h + before * H, layer->from_hidden + before * 4 * H, me->scratch,
              me->member, me->team);
     if (layer->w_above) {
         const int64_t begin = upper->starts[t], count = upper->starts[t + 1] - begin;
-        multiply(&matrices->above, count, upper->h + begin * upper->units, upper->for_below + begin * 4 * H, 0, me->scratch,
+        multiply(&matrices->above, count, upper->h + begin * upper->units, upper->for_below + begin * 4 * H, me->scratch,
                  me->member, me->team);
     }
-    multiply(&matrices->below, read, layer->input + first * layer->below, products_below(layer) + first * 4 * H, 0,
+    multiply(&matrices->below, read, layer->input + first * layer->below, products_below(layer) + first * 4 * H,
              me->scratch, me->member, me->team);
     meet(&work->barrier, me->team);
     for (int64_t i = share(active, me->member, me->team); i < share(active, me->member + 1, me->team); i++) {

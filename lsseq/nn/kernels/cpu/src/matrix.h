@@ -45,28 +45,20 @@ static void pack_matrix(Matrix *matrix, const real *weight, int64_t stride, int 
         }
 }
 
-/* A member's panels of out (rows, columns) = a (rows, depth) times the matrix, or += with `add`; both are dense.
-   `scratch` holds rows times the width of a panel. */
-static void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, int add, real *scratch, int member,
-                     int team)
+/* A member's panels of out (rows, columns) = a (rows, depth) times the matrix; both are dense. `scratch` holds rows times
+   the width of a panel. */
+static void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, real *scratch, int member, int team)
 {
-    if (rows == 0)
-        return;
-    for (int64_t p = share(matrix->panels, member, team); p < share(matrix->panels, member + 1, team); p++) {
-        const int width = matrix->width;
+    const int64_t size = matrix->width * LANES, columns = matrix->columns;
+    for (int64_t p = share(matrix->panels, member, team); rows > 0 && p < share(matrix->panels, member + 1, team); p++) {
+        const int64_t left = columns - p * size;
+        real *to = left < size ? scratch : out + p * size;
+        const int64_t stride = left < size ? size : columns;
         for (int64_t r = 0; r < rows; r++)
-            for (int v = 0; v < width; v++) {
-                int64_t vector = p * width + v;
-                vec old = add ? load(out + r * matrix->columns + vector * LANES, lanes_at(matrix, vector)) : all(0);
-                store(scratch + (r * width + v) * LANES, old, LANES);
-            }
-        add_product(rows, a, matrix->depth, matrix->packed + p * matrix->depth * width * LANES, matrix->depth, width, scratch);
-        for (int64_t r = 0; r < rows; r++)
-            for (int v = 0; v < width; v++) {
-                int64_t vector = p * width + v;
-                store(out + r * matrix->columns + vector * LANES, load(scratch + (r * width + v) * LANES, LANES),
-                      lanes_at(matrix, vector));
-            }
+            memset(to + r * stride, 0, (size_t)size * sizeof(real));
+        add_product(rows, a, matrix->depth, matrix->packed + p * matrix->depth * size, matrix->depth, matrix->width, to, stride);
+        for (int64_t r = 0; r < rows && left < size; r++)
+            memcpy(out + r * columns + p * size, scratch + r * size, (size_t)left * sizeof(real));
     }
 }
 

@@ -53,9 +53,9 @@ INLINE void tile(const int rows, const int width, const real *a, int64_t a_strid
 
 #define TILES_OF(WIDTH)                                                                                              \
     static __attribute__((noinline, unused)) void tiles_##WIDTH(int64_t rows, const real *a, int64_t a_stride,        \
-                                                                const real *b, int64_t depth, real *c)               \
+                                                                const real *b, int64_t depth, real *c,              \
+                                                                int64_t c_stride)                                    \
     {                                                                                                                \
-        const int64_t c_stride = (WIDTH) * LANES;                                                                    \
         for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * a_stride, c += TILE_ROWS * c_stride)            \
             tile(TILE_ROWS, WIDTH, a, a_stride, b, depth, c, c_stride);                                              \
         switch (rows) {                                                                                              \
@@ -72,25 +72,25 @@ TILES_OF(2)
 TILES_OF(3)
 TILES_OF(4)
 
-/* c (rows, width vectors) += a (rows, depth) times a packed panel (depth, width vectors); c is dense. */
+/* c (rows, width vectors) += a (rows, depth) times a packed panel (depth, width vectors). */
 static void add_product(int64_t rows, const real *a, int64_t a_stride, const real *panel, int64_t depth, int width,
-                        real *c)
+                        real *c, int64_t c_stride)
 {
     for (int64_t k = 0; k < depth; k += PANEL_ROWS) {
         int64_t here = depth - k < PANEL_ROWS ? depth - k : PANEL_ROWS;
         const real *b = panel + k * width * LANES;
         switch (width) {
         case 1:
-            tiles_1(rows, a + k, a_stride, b, here, c);
+            tiles_1(rows, a + k, a_stride, b, here, c, c_stride);
             break;
         case 2:
-            tiles_2(rows, a + k, a_stride, b, here, c);
+            tiles_2(rows, a + k, a_stride, b, here, c, c_stride);
             break;
         case 3:
-            tiles_3(rows, a + k, a_stride, b, here, c);
+            tiles_3(rows, a + k, a_stride, b, here, c, c_stride);
             break;
         default:
-            tiles_4(rows, a + k, a_stride, b, here, c);
+            tiles_4(rows, a + k, a_stride, b, here, c, c_stride);
         }
     }
 }

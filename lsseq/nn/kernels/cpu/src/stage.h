@@ -122,7 +122,7 @@ static void run_stage(Thread *me, int64_t t, const Stage *stage, const real *sou
         memset(me->products, 0, (size_t)(B * stride) * sizeof(real));
         if (stage->packed)
             add_product(B, source, stage->depth, stage->packed + p * stage->depth * stride, stage->depth,
-                        stage->blocks * stage->gates, me->products);
+                        stage->blocks * stage->gates, me->products, stride);
         else
             dot_products(me, stage, p, source, me->products);
         if (!work->norm)
@@ -202,7 +202,7 @@ static void run_stage_backward(Thread *me, const Stage *stage, int64_t t, real *
         if (t < call->steps)
             add_product(B, call->d_products + t * B * columns + stage->first_gate * call->units, columns,
                         stage->packed + p * stage->depth * stage->blocks * LANES, stage->depth, stage->blocks,
-                        target + p * B * stage->blocks * LANES);
+                        target + p * B * stage->blocks * LANES, stage->blocks * LANES);
         if (pointwise && !work->norm)
             pointwise(me, now, 0, B, u, u_end, NULL, 0);
     }
