@@ -46,19 +46,21 @@ static void pack_matrix(Matrix *matrix, const real *weight, int64_t stride, int 
 }
 
 /* A member's panels of out (rows, columns) = a (rows, depth) times the matrix; both are dense. `scratch` holds rows times
-   the width of a panel. */
+   the width of a panel. It takes a panel that is wider than what is left, and deep ones, whose sums are passed over more
+   than once: there dense rows are faster. */
 static void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, real *scratch, int member, int team)
 {
     const int64_t size = matrix->width * LANES, columns = matrix->columns;
     for (int64_t p = share(matrix->panels, member, team); rows > 0 && p < share(matrix->panels, member + 1, team); p++) {
-        const int64_t left = columns - p * size;
-        real *to = left < size ? scratch : out + p * size;
-        const int64_t stride = left < size ? size : columns;
+        const int64_t here = columns - p * size < size ? columns - p * size : size;
+        const int apart = here < size || matrix->depth > PANEL_ROWS;
+        real *to = apart ? scratch : out + p * size;
+        const int64_t stride = apart ? size : columns;
         for (int64_t r = 0; r < rows; r++)
             memset(to + r * stride, 0, (size_t)size * sizeof(real));
         add_product(rows, a, matrix->depth, matrix->packed + p * matrix->depth * size, matrix->depth, matrix->width, to, stride);
-        for (int64_t r = 0; r < rows && left < size; r++)
-            memcpy(out + r * columns + p * size, scratch + r * size, (size_t)left * sizeof(real));
+        for (int64_t r = 0; r < rows && apart; r++)
+            memcpy(out + r * columns + p * size, scratch + r * size, (size_t)here * sizeof(real));
     }
 }
 
