@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lsseq.nn.kernels import dispatch
 from lsseq.nn.kernels.layer import Kernel, Layer, States
+from lsseq.nn.parts.transition import Dense
 
 Result = tuple[Tensor, States]
 Fault = Callable[[Kernel, Tensor, States, Layer], Result]
@@ -63,9 +64,9 @@ def state_off(sound: Kernel, x: Tensor, states: States, layer: Layer) -> Result:
 
 def gradient_off(sound: Kernel, x: Tensor, states: States, layer: Layer) -> Result:
     """Right values, and a gradient of the hidden weight that is 0.1% too small."""
-    W = layer.weights.hidden
+    W = layer.weights.hidden.compose()
     slow = W.detach() + 0.999 * (W - W.detach())
-    return sound(x, states, replace(layer, weights=replace(layer.weights, hidden=slow)))
+    return sound(x, states, replace(layer, weights=replace(layer.weights, hidden=Dense(slow))))
 
 
 def no_masks(sound: Kernel, x: Tensor, states: States, layer: Layer) -> Result:

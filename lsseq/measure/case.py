@@ -90,14 +90,18 @@ class Case:
     def products(self) -> int:
         """Floating point operations of the forward pass's matrix products; a training step has three times as many.
 
-        2 T B · G H · (I + H) for the first layer, with H in the place of I for the others; of an HM-LSTM those that its
-        boundaries ask for, but for single rows, and in training about three times as many.
+        2 T B · G H · (I + H) for the first layer, with H in the place of I for the others. With a rank r, factor by
+        factor: G H · (I + 2 r), or H · (G I + (1 + G) r) where the gates share a factor. Of an HM-LSTM those that its
+        boundaries ask for, but for single rows; in training it has about three times as many.
         """
-        shape = self.shape
-        per_row: float = shape.input + (2 * shape.layers - 1) * shape.hidden
+        shape, gates, rank = self.shape, _GATES[self.cell], self.options.get("rank")
+        per_unit = 2 * shape.steps * shape.batch * shape.hidden
         if self.cell == "HMLSTM":
-            per_row = columns(shape.input, shape.hidden, self.options["boundary_rates"])
-        return round(2 * shape.steps * shape.batch * _GATES[self.cell] * shape.hidden * per_row)
+            return round(per_unit * gates * columns(shape.input, shape.hidden, self.options["boundary_rates"]))
+        inputs = gates * (shape.input + (shape.layers - 1) * shape.hidden)
+        sources = 1 if self.options.get("tied_rank") else gates
+        states = gates * shape.hidden if rank is None else (sources + gates) * rank
+        return per_unit * (inputs + shape.layers * states)
 
     @property
     def _sizes(self) -> tuple[int, int, int]:

@@ -28,6 +28,9 @@ def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
     options: dict[str, Any] = {
         "zoneout_hidden": model.zoneout.hidden,
         "weight_dropout": model.dropout.weight,
+        "rank": model.rank,
+        "diagonal": model.diagonal,
+        "tied_rank": model.tied_rank,
         "norm": model.norm,
         "recompute": model.recompute,
         "backend": model.backend,

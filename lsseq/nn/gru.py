@@ -12,7 +12,7 @@ from lsseq.nn.recurrent import Backend, Recurrent
 
 
 class GRU(Recurrent, nn.GRU):
-    """Gated recurrent unit, as `torch.nn.GRU`, with zoneout, recurrent and weight dropout and layer normalisation.
+    """Gated recurrent unit, as `torch.nn.GRU`, with zoneout, recurrent and weight dropout, low rank and layer norm.
 
     The arguments up to `dtype` are those of `torch.nn.GRU`, in its order and with its meaning. With none of the
     others, the parameters, the outputs and the speed are its too, and state dicts load both ways. The step with all
@@ -34,6 +34,7 @@ class GRU(Recurrent, nn.GRU):
         norm: `layer` normalises both products, the 2H rows of r and z and the H rows of n each by themselves (the
             code of Ba et al. 2016). It adds the gains `norm_ih_l{k}` and `norm_hh_l{k}` (3H); b_ih and b_hh are the
             norms' biases.
+        rank, diagonal, tied_rank: W_h of each gate is L R, or L R + diag(D), as for `lsseq.nn.LSTM`.
         dropout, dropout_mask, weight_dropout, recompute, backend: as for `lsseq.nn.LSTM`.
 
     Input, state and results are those of `torch.nn.GRU`: `output, h = gru(x, h0)`, output (T, B, H) and state
@@ -41,8 +42,8 @@ class GRU(Recurrent, nn.GRU):
     together with zoneout, recurrent dropout, a norm or `reset="before"`.
 
     Raises:
-        ValueError: a rate outside [0, 1], an unknown name, or options that no back end, or not the one asked for, can
-            serve.
+        ValueError: a rate outside [0, 1], a rank that the matrices cannot have, an unknown name, or options that no
+            back end, or not the one asked for, can serve.
     """
 
     recurrence = "GRU"
@@ -65,6 +66,9 @@ class GRU(Recurrent, nn.GRU):
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
+        rank: int | None = None,
+        diagonal: bool = False,
+        tied_rank: bool = False,
         norm: Literal["layer"] | None = None,
         recompute: bool = False,
         backend: Backend = "auto",
@@ -87,6 +91,9 @@ class GRU(Recurrent, nn.GRU):
             recurrent_dropout=recurrent_dropout,
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
+            rank=rank,
+            diagonal=diagonal,
+            tied_rank=tied_rank,
             norm=norm,
             recompute=recompute,
             backend=backend,

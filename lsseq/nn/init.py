@@ -1,23 +1,33 @@
 """Initialisations of recurrent layers, in place, by the names that `torch.nn` gives to parameters.
 
-They serve every layer of `lsseq.nn` and of `torch.nn`. Gains and biases of norms (`norm_…`) keep their values.
+They serve every layer of `lsseq.nn` and of `torch.nn`. Gains and biases of norms (`norm_…`) keep their values. Of a
+weight of low rank each gate's L and R is a block, and so is an R that the gates share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 
 def orthogonal_(layer: nn.RNNBase) -> None:
-    """Each gate's block of each weight (semi-)orthogonal (Saxe et al. 2014), biases 0."""
+    """Each gate's block of each weight (semi-)orthogonal (Saxe et al. 2014), biases 0.
+
+    Of low rank, L and R are then the factors of a random orthogonal matrix that is cut to the rank. The diagonal keeps
+    its values.
+    """
     _by_gate(layer, nn.init.orthogonal_)
 
 
 def glorot_(layer: nn.RNNBase) -> None:
-    """Each gate's block of each weight uniform in ±√(6 / (rows + columns)) (Glorot and Bengio 2010), biases 0."""
+    """Each gate's block of each weight uniform in ±√(6 / (rows + columns)) (Glorot and Bengio 2010), biases 0.
+
+    L and R of low rank are taken for weights, as in the code of Miceli Barone (2016), which makes their product smaller
+    than a whole matrix would be. The diagonal keeps its values.
+    """
     _by_gate(layer, nn.init.xavier_uniform_)
 
 
@@ -50,6 +60,10 @@ def _by_gate(layer: nn.RNNBase, init: Callable[[Tensor], Tensor]) -> None:
                 parameter.zero_()
             elif name.startswith("weight_hr"):
                 init(parameter)
-            elif name.startswith("weight_"):
+            elif name.endswith("_right"):
+                rank = cast(Tensor, getattr(layer, name.replace("_right", "_left"))).shape[1]
+                for factor in torch.split(parameter, rank):
+                    init(factor)
+            elif name.startswith("weight_") and parameter.dim() == 2:
                 for gate in torch.split(parameter, layer.hidden_size):
                     init(gate)

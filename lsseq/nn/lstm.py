@@ -12,7 +12,7 @@ from lsseq.nn.recurrent import Backend, Recurrent
 
 
 class LSTM(Recurrent, nn.LSTM):
-    """Long short-term memory, as `torch.nn.LSTM`, with zoneout, recurrent and weight dropout and layer normalisation.
+    """Long short-term memory, as `torch.nn.LSTM`, with zoneout, recurrent and weight dropout, low rank and layer norm.
 
     The arguments up to `dtype` are those of `torch.nn.LSTM`, in its order and with its meaning. With none of the
     others, the parameters, the outputs and the speed are its too, and state dicts load both ways. The step with all
@@ -36,8 +36,14 @@ class LSTM(Recurrent, nn.LSTM):
             evaluation replaces them by the rates. The tanh sees the cell before zoneout.
         recurrent_dropout: probability of dropping a unit of the candidate, D above, with a new mask each step and
             kept values divided by 1 - rate (recurrent dropout without memory loss, Semeniuta et al. 2016).
-        weight_dropout: probability of dropping an entry of the hidden-to-hidden weights, one mask a call, kept
+        weight_dropout: probability of dropping an entry of the whole hidden-to-hidden matrix, one mask a call, kept
             entries divided by 1 - rate (DropConnect; weight drop, Merity et al. 2018, section 2).
+        rank: each gate's matrix of W_hh is L R, of this rank (Miceli Barone 2016): `weight_hh_l{k}` is replaced by
+            `weight_hh_l{k}_left` (4H, r) and `weight_hh_l{k}_right` (4r, H). `reference` multiplies by the factors one
+            after the other, and so does `fused` on a CPU where that is cheaper; else, for `cudnn` and on CUDA, the
+            matrix is composed once a call.
+        diagonal: adds diag(D) to each L R: `weight_hh_l{k}_diag` (4H).
+        tied_rank: the gates share R: `weight_hh_l{k}_right` is (r, H) (the projection of Sak et al. 2014).
         norm: `layer` normalises both products over all 4H gates, and the cell inside the output's tanh only, not the
             cell that is carried (Ba et al. 2016). It adds parameters: gains `norm_ih_l{k}` and `norm_hh_l{k}` (4H),
             `norm_c_l{k}` (H), and `norm_c_bias_l{k}` (H) unless `bias` is False; b_ih and b_hh are the biases of the
@@ -54,8 +60,8 @@ class LSTM(Recurrent, nn.LSTM):
     not together with zoneout, recurrent dropout or a norm.
 
     Raises:
-        ValueError: a rate outside [0, 1], an unknown name, or options that no back end, or not the one asked for, can
-            serve.
+        ValueError: a rate outside [0, 1], a rank that the matrices cannot have, an unknown name, or options that no
+            back end, or not the one asked for, can serve.
     """
 
     recurrence = "LSTM"
@@ -78,6 +84,9 @@ class LSTM(Recurrent, nn.LSTM):
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
+        rank: int | None = None,
+        diagonal: bool = False,
+        tied_rank: bool = False,
         norm: Literal["layer"] | None = None,
         recompute: bool = False,
         backend: Backend = "auto",
@@ -100,6 +109,9 @@ class LSTM(Recurrent, nn.LSTM):
             recurrent_dropout=recurrent_dropout,
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
+            rank=rank,
+            diagonal=diagonal,
+            tied_rank=tied_rank,
             norm=norm,
             recompute=recompute,
             backend=backend,

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.checkpoint import checkpoint
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
 from lsseq.nn.kernels.dispatch import BACKENDS, FEW, Choice, Request, choose, describe, kernel
+from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.followed import followed
-from lsseq.nn.kernels.layer import Gains, Layer, States, Weights
-from lsseq.nn.parts.dropout import drop_weights
+from lsseq.nn.kernels.layer import Layer, States, Weights
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
+from lsseq.nn.weights import Parameters
 
 Backend = Literal["auto", "cudnn", "fused", "reference"]
 
 
-_RunLayer = Callable[[Tensor, States, list[Tensor]], tuple[Tensor, States]]
-"""(x, states of the layer (directions, B, H) each, its weights) -> output, states."""
+_RunLayer = Callable[[Tensor, States, list[Weights]], tuple[Tensor, States]]
+"""(x, states of the layer (directions, B, H) each, weights of each direction) -> output, states."""
 
 
-class Recurrent(nn.RNNBase):
+class Recurrent(Parameters):
     """Base of `LSTM`, `GRU` and `RNN`, between them and their namesake of `torch.nn`.
 
     The namesake holds the parameters and, while no option is active, does the work. This class adds the options:
@@ -34,15 +36,10 @@ class Recurrent(nn.RNNBase):
     document.
     """
 
-    recurrence: ClassVar[str]
-    """Name of the recurrence in the table of kernels."""
-
     zoneout_cell: float = 0.0
     zoneout_hidden: float = 0.0
     recurrent_dropout: float = 0.0
-    weight_dropout: float = 0.0
     dropout_mask: MaskOver = "step"
-    norm: Literal["layer"] | None = None
     recompute: bool = False
     backend: Backend = "auto"
 
@@ -60,54 +57,8 @@ class Recurrent(nn.RNNBase):
         check_member("dropout_mask", self.dropout_mask, ("step", "sequence"))
         check_member("norm", self.norm, (None, "layer"))
         check_member("backend", self.backend, BACKENDS)
+        self._add_parameters()
         self.choose_backend(training=True)
-        if self.norm is not None:
-            self._add_gains()
-
-    # ------------------------------------------------------------------------------------------------- parameters
-
-    def _add_gains(self) -> None:
-        like = next(self.parameters())
-        gates = len(like)
-        for k in range(self.num_layers):
-            sizes = {f"norm_ih_l{k}": gates, f"norm_hh_l{k}": gates}
-            if self.recurrence == "LSTM":
-                sizes[f"norm_c_l{k}"] = self.hidden_size
-                if self.bias:
-                    sizes[f"norm_c_bias_l{k}"] = self.hidden_size
-            for name, size in sizes.items():
-                self.register_parameter(name, nn.Parameter(torch.empty(size, device=like.device, dtype=like.dtype)))
-        self._reset_gains()
-
-    def _reset_gains(self) -> None:
-        for name, parameter in self.named_parameters():
-            if name.startswith("norm_"):
-                nn.init.constant_(parameter, 0.0 if "bias" in name else 1.0)
-
-    def reset_parameters(self) -> None:
-        """Uniform in ±1/√H as `torch.nn` does; the gains of a norm are 1 and its biases 0."""
-        super().reset_parameters()
-        self._reset_gains()
-
-    def _weights(self, layer: int, key: int | None) -> list[Tensor]:
-        """The weights of a layer in the order of `torch.nn`, hidden-to-hidden weights dropped where there is a key."""
-        kinds = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if self.bias else ())]
-        if self.proj_size > 0:
-            kinds.append("weight_hr")
-        weights = []
-        for direction, suffix in enumerate(("", "_reverse")[: self._directions]):
-            for kind in kinds:
-                weight: Tensor = getattr(self, f"{kind}_l{layer}{suffix}")
-                if kind == "weight_hh" and key is not None and self.weight_dropout > 0.0:
-                    weight = drop_weights(weight, self.weight_dropout, key, layer * self._directions + direction)
-                weights.append(weight)
-        return weights
-
-    def _gains(self, layer: int) -> Gains | None:
-        if self.norm is None:
-            return None
-        gains: list[Any] = [getattr(self, f"norm_{of}_l{layer}", None) for of in ("ih", "hh", "c", "c_bias")]
-        return Gains(*gains)
 
     # --------------------------------------------------------------------------------------------------- back end
 
@@ -136,6 +87,7 @@ class Recurrent(nn.RNNBase):
         weight = cast(Tensor, self.weight_ih_l0)
         like = weight if x is None else x
         learns = training if x is None else x.requires_grad or weight.requires_grad
+        traced = followed(like.device.type)
         request = Request(
             self.recurrence,
             self.backend,
@@ -143,11 +95,18 @@ class Recurrent(nn.RNNBase):
             tuple(self._vendor_only(packed)),
             device=like.device.type,
             dtype=like.dtype,
-            traced=followed(like.device.type),
+            traced=traced,
             gradient=learns and torch.is_grad_enabled(),
             few=x is not None and x.numel() < FEW * self.input_size,
+            factors=None if self.rank is None else self._factors(self.rank, training, None if traced else x),
         )
         return choose(request)
+
+    def _factors(self, rank: int, training: bool, x: Tensor | None) -> Factors:
+        """Those of a rank, for an input, or for a long one (while a compiler follows, sizes may be symbols)."""
+        dropped = training and self.weight_dropout > 0.0
+        factors = Factors(self._gates, self.hidden_size, rank, self.tied_rank, dropped)
+        return factors if x is None else replace(factors, states=x.numel() // self.input_size)
 
     def explain(self) -> str:
         """Which back end computes this layer and why: one line, or two where training and evaluation differ."""
@@ -159,10 +118,6 @@ class Recurrent(nn.RNNBase):
         if lines[0] == lines[1]:
             return f"{self.recurrence}: {lines[0]}"
         return f"{self.recurrence} in training: {lines[0]}\n{self.recurrence} in evaluation: {lines[1]}"
-
-    @property
-    def _directions(self) -> int:
-        return 2 if self.bidirectional else 1
 
     def _draws_masks(self) -> bool:
         """Whether a call draws random masks now."""
@@ -181,11 +136,11 @@ class Recurrent(nn.RNNBase):
         """
         packed = isinstance(input, PackedSequence)
         choice = self.choose_backend(self.training, input.data if packed else input, packed)
-        if choice.backend == "cudnn" and not self._draws_masks() and not self.recompute:
+        if choice.backend == "cudnn" and self.rank is None and not self._draws_masks() and not self.recompute:
             return super().forward(input, hx)
         if packed:
-            return self._forward_packed(input, hx)
-        return self._forward_tensor(input, hx, choice.backend)
+            return self._forward_packed(input, hx, choice)
+        return self._forward_tensor(input, hx, choice)
 
     def states_of_every_step(self, input: Tensor, hx: Any = None) -> States:
         """The states after every step of every layer, (layers, T, B, H) each: h, and of an LSTM c.
@@ -203,9 +158,9 @@ class Recurrent(nn.RNNBase):
         choice = self.choose_backend(self.training, input, every_step=True)
         x, states = input.transpose(0, 1) if self.batch_first else input, self._states(input, hx)
         self._check(x, states)
-        return self._run_layers(x, states, choice.backend, every_step=True)[1]
+        return self._run_layers(x, states, choice, every_step=True)[1]
 
-    def _forward_tensor(self, input: Tensor, hx: Any, backend: str) -> tuple[Tensor, Any]:
+    def _forward_tensor(self, input: Tensor, hx: Any, choice: Choice) -> tuple[Tensor, Any]:
         """Batched or unbatched input, brought to (T, B, I) and back."""
         if input.dim() not in (2, 3):
             raise ValueError(f"{self.recurrence}: Expected input to be 2D or 3D, got {input.dim()}D instead")
@@ -219,25 +174,31 @@ class Recurrent(nn.RNNBase):
         if not batched:
             x, states = x.unsqueeze(1), tuple(state.unsqueeze(1) for state in states)
         self._check(x, states)
-        output, states = self._run_layers(x, states, backend)
+        output, states = self._run_layers(x, states, choice)
         if not batched:
             output, states = output.squeeze(1), tuple(state.squeeze(1) for state in states)
         return output if time_first else output.transpose(0, 1), self._hidden(states)
 
-    def _forward_packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
-        """A PackedSequence in training with dropout between layers or of weights; states are in the caller's order."""
+    def _forward_packed(self, input: PackedSequence, hx: Any, choice: Choice) -> tuple[PackedSequence, Any]:
+        """A PackedSequence where `torch.nn` cannot serve it as a whole; states are in the caller's order."""
         states = self._states(input, hx)
         order, back = input.sorted_indices, input.unsorted_indices
         if order is not None and hx is not None:
             states = tuple(state.index_select(1, order) for state in states)
         self.check_forward_args(input.data, self._hidden(states), input.batch_sizes)
-        output, states = self._run_layers(input.data, states, "cudnn", input)
+        output, states = self._run_layers(input.data, states, choice, input)
         if back is not None:
             states = tuple(state.index_select(1, back) for state in states)
         return PackedSequence(output, input.batch_sizes, order, back), self._hidden(states)
 
     def _run_layers(
-        self, x: Tensor, states: States, backend: str, packed: PackedSequence | None = None, *, every_step: bool = False
+        self,
+        x: Tensor,
+        states: States,
+        choice: Choice,
+        packed: PackedSequence | None = None,
+        *,
+        every_step: bool = False,
     ) -> tuple[Tensor, States]:
         """All layers, one after the other: x (T, B, I) or packed data, states (layers·directions, B, H) each.
 
@@ -249,8 +210,11 @@ class Recurrent(nn.RNNBase):
             own = tuple(state.narrow(0, k * self._directions, self._directions) for state in states)
             if k > 0 and key is not None and self.dropout > 0.0:
                 x = x * self._layer_dropout(x, Draws.here(key, k - 1), packed)
-            run = self._vendor_layer(packed) if backend == "cudnn" else self._own_layer(k, key, backend, every_step)
-            weights = self._weights(k, key)
+            if choice.backend == "cudnn":
+                run = self._vendor_layer(packed)
+            else:
+                run = self._own_layer(k, key, choice.backend, every_step)
+            weights = self._weights(k, key, composed=choice.composed)
             if self.recompute and torch.is_grad_enabled():
                 # The masks are functions of the key, so that there is no generator to be put back.
                 x, own = checkpoint(run, x, own, weights, use_reentrant=False, preserve_rng_state=False)
@@ -270,10 +234,9 @@ class Recurrent(nn.RNNBase):
         )
 
     def _own_layer(self, k: int, key: int | None, backend: str, every_step: bool) -> _RunLayer:
-        def run(x: Tensor, states: States, weights: list[Tensor]) -> tuple[Tensor, States]:
-            weight_ih, weight_hh, *biases = weights
+        def run(x: Tensor, states: States, weights: list[Weights]) -> tuple[Tensor, States]:
             layer = Layer(
-                weights=Weights(weight_ih, weight_hh, *(biases or (None, None))),
+                weights=weights[0],
                 draws=None if key is None else Draws.here(key, k),
                 gains=self._gains(k),
                 zoneout_cell=self.zoneout_cell,
@@ -332,5 +295,6 @@ class Recurrent(nn.RNNBase):
         options: dict[str, object] = {"dropout_mask": "step", "norm": None, "recompute": False, "backend": "auto"}
         options |= {"reset": "after"} if self.recurrence == "GRU" else {}
         options |= dict.fromkeys(("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"), 0.0)
+        options |= {"rank": None, "diagonal": False, "tied_rank": False}
         shown = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
         return ", ".join([super().extra_repr(), *shown])

@@ -12,7 +12,7 @@ from lsseq.nn.recurrent import Backend, Recurrent
 
 
 class RNN(Recurrent, nn.RNN):
-    """Simple recurrent network, as `torch.nn.RNN`, with zoneout, weight dropout and layer normalisation.
+    """Simple recurrent network, as `torch.nn.RNN`, with zoneout, weight dropout, low rank and layer normalisation.
 
     The arguments up to `dtype` are those of `torch.nn.RNN`, in its order and with its meaning. With none of the
     others, the parameters, the outputs and the speed are its too, and state dicts load both ways. The step with all
@@ -28,6 +28,7 @@ class RNN(Recurrent, nn.RNN):
             training, the rate in evaluation.
         norm: `layer` normalises each of the two products over its H units (Ba et al. 2016, applied as in their LSTM).
             It adds the gains `norm_ih_l{k}` and `norm_hh_l{k}` (H); b_ih and b_hh are the norms' biases.
+        rank, diagonal, tied_rank: W_hh is L R, or L R + diag(D), as for `lsseq.nn.LSTM`; one gate shares with none.
         dropout, dropout_mask, weight_dropout, recompute, backend: as for `lsseq.nn.LSTM`.
 
     Input, state and results are those of `torch.nn.RNN`: `output, h = rnn(x, h0)`, output (T, B, H) and state
@@ -35,8 +36,8 @@ class RNN(Recurrent, nn.RNN):
     together with zoneout or a norm.
 
     Raises:
-        ValueError: a rate outside [0, 1], an unknown name, or options that no back end, or not the one asked for, can
-            serve.
+        ValueError: a rate outside [0, 1], a rank that the matrices cannot have, an unknown name, or options that no
+            back end, or not the one asked for, can serve.
     """
 
     recurrence = "RNN"
@@ -57,6 +58,9 @@ class RNN(Recurrent, nn.RNN):
         zoneout_hidden: float = 0.0,
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
+        rank: int | None = None,
+        diagonal: bool = False,
+        tied_rank: bool = False,
         norm: Literal["layer"] | None = None,
         recompute: bool = False,
         backend: Backend = "auto",
@@ -77,6 +81,9 @@ class RNN(Recurrent, nn.RNN):
             zoneout_hidden=zoneout_hidden,
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
+            rank=rank,
+            diagonal=diagonal,
+            tied_rank=tied_rank,
             norm=norm,
             recompute=recompute,
             backend=backend,

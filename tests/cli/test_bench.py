@@ -68,6 +68,13 @@ def test_an_hm_lstm(cli: Cli) -> None:
     assert (row["cell"], row["backend"], row["layers"]) == ("HMLSTM", "reference", 4)
 
 
+def test_a_low_rank_layer(cli: Cli) -> None:
+    options = ("--rank", 2, "--diagonal", "--tied-rank", "--cell", "LSTM")
+    (row,) = json.loads(cli("bench", *options, *TINY, "--json").stdout)["rows"]
+    assert row["options"] == {"rank": 2, "diagonal": True, "tied_rank": True}
+    assert "LSTM(rank=2)" in cli("bench", "--rank", 2, "--cell", "LSTM", *TINY).stdout
+
+
 def test_the_grid(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "GRID", [Shape(4, 4, batch=2, steps=3), Shape(4, 6, batch=1, steps=2)])
     rows = json.loads(cli("bench", "--grid", "--pairs", 2, "--threads", 1, "--json").stdout)["rows"]
@@ -94,6 +101,8 @@ def test_a_kernel_that_deviates_is_not_timed(cli: Cli) -> None:
         (["--cell", "LSTM", "--zoneout-cell", "1.5"], "Invalid value for '--zoneout-cell'"),
         (["--norm", "layer"], "--norm needs --cell"),
         (["--zoneout-cell", "0.1"], "--zoneout-cell needs --cell"),
+        (["--diagonal"], "--diagonal needs --cell"),
+        (["--cell", "RNN", "--rank", "999"], "RNN: rank should be an integer in range [1, 256], got 999"),
         (["--cell", "GRU", "--zoneout-cell", "0.1"], "GRU has no option `zoneout_cell`"),
         (["--boundary-rates", "0.3"], "--boundary-rates needs --cell"),
         (["--cell", "LSTM", "--boundary-rates", "0.3"], "LSTM has no option `boundary_rates`"),

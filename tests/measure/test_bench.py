@@ -32,6 +32,10 @@ def test_operations_of_the_products() -> None:
     assert CASE.products == 2 * 21 * 4 * 6 * (5 + 6)
     assert Case("GRU", {}, replace(SHAPE, layers=2)).products == 2 * 21 * 3 * 6 * (5 + 6 + 6 + 6)
     assert Case("RNN", {}, SHAPE).products == 2 * 21 * 6 * (5 + 6)
+    assert Case("LSTM", {"rank": 2}, SHAPE).products == 2 * 21 * 6 * (4 * 5 + 4 * 2 + 4 * 2)
+    assert Case("GRU", {"rank": 2, "tied_rank": True}, replace(SHAPE, layers=2)).products == 2 * 21 * 6 * (
+        3 * 11 + 2 * 8
+    )
     # W x, U h, V h of the layer above; W h of the layer below, U h and V h; W h and U h.
     columns = (5 + 6) + (0.37 * 6 + 0.3 * 6 + 0.37 * 6) + (0.1 * 6 + 0.1 * 6 + 0.1 * 6)
     hm_lstm = Case("HMLSTM", {"boundary_rates": [0.3, 0.1]}, replace(SHAPE, layers=3))

@@ -51,11 +51,28 @@ def test_parameters_of_awd_lstm() -> None:
     assert round(count(model, 10_000), -6) == 24_000_000
 
 
+@pytest.mark.parametrize(
+    ("keys", "recurrent"),
+    [
+        ({"rank": 24}, 4 * 2 * 128 * 24),
+        ({"rank": 24, "diagonal": True}, 4 * (2 * 128 * 24 + 128)),
+        ({"rank": 24, "tied_rank": True}, (4 + 1) * 128 * 24),
+    ],
+    ids=str,
+)
+def test_parameters_of_low_rank(keys: dict[str, Any], recurrent: int) -> None:
+    dense = count(model_of(hidden=128), 11)
+    assert dense - count(model_of(hidden=128, **keys), 11) == 4 * 128 * 128 - recurrent
+
+
 def test_every_recurrence_on_meta() -> None:
     for name in schema.recurrence_names():
         for weights in ("torch", "uniform", "orthogonal", "glorot"):
             initialisation = {"weights": weights, "range": 0.1}
             assert count(model_of(recurrence=name, initialisation=initialisation), 11) > 0
+            if name != "hm-lstm":
+                factors = {"rank": 3, "diagonal": True}
+                assert count(model_of(recurrence=name, initialisation=initialisation, **factors), 11) > 0
 
 
 def test_a_list_of_sizes_is_a_stack() -> None:
@@ -82,6 +99,11 @@ def test_options_reach_the_recurrence() -> None:
     assert isinstance(rnn, lnn.LSTM)
     assert (rnn.zoneout_cell, rnn.zoneout_hidden, rnn.norm, rnn.backend) == (0.5, 0.05, "layer", "reference")
     assert (rnn.dropout, rnn.recurrent_dropout, rnn.weight_dropout, rnn.dropout_mask) == (0.1, 0.2, 0.3, "step")
+    factors = build_model(model_of(hidden=[9, 8], layers=2, rank=3, diagonal=True, tied_rank=True), 11)
+    assert all(
+        (layer.rnn.rank, layer.rnn.diagonal, layer.rnn.tied_rank) == (3, True, True)
+        for layer in factors.recurrence.layers
+    )
     gru = build_model(model_of(recurrence="gru", reset="before"), 11).recurrence.rnn
     assert (type(gru), gru.variant) == (lnn.GRU, "before")
     rnn = build_model(model_of(recurrence="rnn", activation="relu"), 11).recurrence.rnn
@@ -109,6 +131,7 @@ def test_initialisations() -> None:
     [
         ({"recurrence": "gru", "zoneout": {"cell": 0.5}}, "zoneout.cell", "the recurrence `gru` has no `zoneout.cell`"),
         ({"recurrence": "rnn", "zoneout": {"cell": 0.5}}, "zoneout.cell", "the recurrence `rnn` has no `zoneout.cell`"),
+        ({"recurrence": "hm-lstm", "rank": 3}, "rank", "the recurrence `hm-lstm` has no `rank`"),
         ({"recurrence": "lstm", "reset": "before"}, "reset", "the recurrence `lstm` has no `reset`"),
         ({"recurrence": "lstm", "activation": "relu"}, "activation", "the recurrence `lstm` has no `activation`"),
         (

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from lsseq.measure.machine import Machine
 
 _OPTIONS = (
-    *("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout", "norm", "reset"),
+    *("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"),
+    *("rank", "diagonal", "tied_rank", "norm", "reset"),
     *("boundary_rates", "gradient"),
 )
 _SIZES = ("input", "hidden", "layers", "batch", "steps")
@@ -45,6 +46,7 @@ def _rates(context: click.Context, parameter: click.Parameter, text: str | None)
 Examples:
   lsseq bench
   lsseq bench --cell LSTM --zoneout-cell 0.5 --zoneout-hidden 0.05 --hidden 1000 --input 50 --batch 32
+  lsseq bench --cell LSTM --rank 128 --hidden 1024 --input 128 --batch 32
   lsseq bench --cell HMLSTM --boundary-rates 0.3,0.1 --norm layer --hidden 512 --input 128
   lsseq bench --grid --json > bench.json""",
 )
@@ -55,6 +57,9 @@ Examples:
 @_rate("--zoneout-hidden", "Rate at which h keeps its old value.")
 @_rate("--recurrent-dropout", "Rate of dropping candidates (LSTM, GRU).")
 @_rate("--weight-dropout", "Rate of dropping hidden-to-hidden weights.")
+@click.option("--rank", type=click.IntRange(1), metavar="R", help="Hidden-to-hidden matrices of this rank.")
+@click.option("--diagonal", is_flag=True, default=None, help="A diagonal beside them.")
+@click.option("--tied-rank", is_flag=True, default=None, help="One factor for all gates.")
 @click.option("--norm", type=click.Choice(["layer"]), help="Layer normalisation.")
 @click.option("--reset", type=click.Choice(["after", "before"]), help="Where the reset gate acts (GRU).")
 @click.option(

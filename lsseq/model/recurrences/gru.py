@@ -1,4 +1,4 @@
-"""GRU with zoneout, recurrent dropout, weight drop and layer norm as options (`lsseq.nn.GRU`)."""
+"""GRU with zoneout, recurrent dropout, weight drop, low rank and layer norm as options (`lsseq.nn.GRU`)."""
 
 from __future__ import annotations
 

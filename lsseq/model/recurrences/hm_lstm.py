@@ -13,7 +13,7 @@ from lsseq.recipe.faults import KeyFault
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The HM-LSTM that a recipe describes."""
-    refuse(model, "activation", "reset", "dropout.hidden", "dropout.recurrent", "dropout.weight", "recompute")
+    refuse(model, "activation", "reset", "rank", "dropout.hidden", "dropout.recurrent", "dropout.weight", "recompute")
     sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden
     if model.backend == "cudnn":
         raise KeyFault("model.backend", "PyTorch's own kernels cannot serve an HM-LSTM")

@@ -1,4 +1,4 @@
-"""LSTM with zoneout, recurrent dropout, weight drop and layer norm as options (`lsseq.nn.LSTM`)."""
+"""LSTM with zoneout, recurrent dropout, weight drop, low rank and layer norm as options (`lsseq.nn.LSTM`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simple recurrent network with zoneout, weight drop and layer norm as options (`lsseq.nn.RNN`)."""
+"""Simple recurrent network with zoneout, weight drop, low rank and layer norm as options (`lsseq.nn.RNN`)."""
 
 from __future__ import annotations
 

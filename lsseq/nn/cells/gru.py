@@ -27,7 +27,7 @@ class GRUCell:
 
     def __init__(self, layer: Layer, x: Tensor) -> None:
         weights, gains = layer.weights, layer.gains
-        H = weights.hidden.shape[1]
+        H = weights.hidden.size
         self.blocks = [2 * H, H]
         self.weight, self.bias = weights.hidden, weights.hidden_bias
         self.gain = gains.hidden if gains else None
@@ -38,7 +38,7 @@ class GRUCell:
         if self.reset_before:
             none = (None, None)
             self.gates, self.candidate = zip(
-                torch.split(self.weight, self.blocks),
+                self.weight.split(self.blocks),
                 none if self.bias is None else torch.split(self.bias, self.blocks),
                 none if self.gain is None else torch.split(self.gain, self.blocks),
                 strict=True,

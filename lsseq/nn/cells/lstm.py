@@ -25,8 +25,8 @@ class LSTMCell:
 
     def __init__(self, layer: Layer, x: Tensor) -> None:
         weights, gains, draws = layer.weights, layer.gains, layer.draws
-        H = weights.hidden.shape[1]
-        self.weight, self.gains = weights.hidden.t(), gains
+        H = weights.hidden.size
+        self.weight, self.gains = weights.hidden, gains
         self.inputs = affine(x, weights.input, weights.bias, gains.input if gains else None, [4 * H])
         self.drop = recurrent_dropout(layer.recurrent_dropout, draws, self.inputs, H)
         self.keep_h = zoneout(layer.zoneout_hidden, draws, Kind.ZONEOUT_HIDDEN, self.inputs, H)

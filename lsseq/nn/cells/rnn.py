@@ -22,8 +22,8 @@ class RNNCell:
 
     def __init__(self, layer: Layer, x: Tensor) -> None:
         weights, gains = layer.weights, layer.gains
-        H = weights.hidden.shape[1]
-        self.weight, self.gain = weights.hidden.t(), gains.hidden if gains else None
+        H = weights.hidden.size
+        self.weight, self.gain = weights.hidden, gains.hidden if gains else None
         self.activation = torch.relu if layer.variant == "relu" else torch.tanh
         self.inputs = affine(x, weights.input, weights.bias, gains.input if gains else None, [H])
         self.keep_h = zoneout(layer.zoneout_hidden, layer.draws, Kind.ZONEOUT_HIDDEN, self.inputs, H)

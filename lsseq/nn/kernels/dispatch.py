@@ -13,6 +13,7 @@ from lsseq.nn.cells.lstm import LSTMCell
 from lsseq.nn.cells.rnn import RNNCell
 from lsseq.nn.kernels import cpu, cuda, hierarchy
 from lsseq.nn.kernels.cpu import hm
+from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.hierarchy import HMKernel
 from lsseq.nn.kernels.layer import Kernel
 from lsseq.nn.kernels.reference import loop
@@ -71,6 +72,8 @@ class Request:
     """Whether a backward pass may follow."""
     few: bool = False
     """Whether rows times steps are less than `FEW`."""
+    factors: Factors | None = None
+    """Of hidden-to-hidden weights of low rank."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Choice:
 
     backend: str
     reason: str
+    composed: bool = False
+    """Whether weights of low rank are composed to whole matrices, once a call."""
 
 
 @lru_cache(maxsize=4096)
@@ -88,6 +93,14 @@ def choose(request: Request) -> Choice:
     Raises:
         ValueError: no back end, or not the one asked for, can serve it; it says why.
     """
+    choice = _back_end(request)
+    if request.factors is None:
+        return choice
+    composed, reason = request.factors.composed(choice.backend, request.device)
+    return Choice(choice.backend, f"{choice.reason}; {reason}", composed)
+
+
+def _back_end(request: Request) -> Choice:
     backend = request.backend
     beyond, only = ", ".join(request.beyond_vendor), ", ".join(request.vendor_only)
     if beyond and only:
@@ -132,6 +145,8 @@ def describe(backend: str, device: str) -> str:
 
 def _faster(request: Request) -> Choice:
     """Between PyTorch's kernels and the fused ones on a CPU where both can serve; measured by `lsseq bench`."""
+    if request.factors is not None and not request.factors.composed("fused", request.device)[0]:
+        return Choice("fused", "PyTorch's own kernels know no factors")
     if request.recurrence == "LSTM" and not request.gradient and not request.few:
         return Choice("cudnn", "no option asks for more, and it is as fast as any without gradients")
     return Choice("fused", "faster here than PyTorch's own kernels")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lsseq.nn.parts.transition import Dense, Transition
 from lsseq.nn.random import Draws
 
 States = tuple[Tensor, ...]
@@ -17,10 +18,11 @@ States = tuple[Tensor, ...]
 class Weights:
     """The weights of one layer, G gates; the row blocks are in the order of `torch.nn`."""
 
-    input: Tensor  # (G·H, I)
-    hidden: Tensor  # (G·H, H)
-    input_bias: Tensor | None  # (G·H,)
-    hidden_bias: Tensor | None  # (G·H,)
+    input: Dense  # (G·H, I)
+    hidden: Transition  # (G·H, H)
+    input_bias: Tensor | None = None  # (G·H,)
+    hidden_bias: Tensor | None = None  # (G·H,)
+    projection: Tensor | None = None  # (P, H), an LSTM with a projected state, whose hidden weights are (G·H, P)
 
     @property
     def bias(self) -> Tensor | None:

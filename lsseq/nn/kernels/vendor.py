@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lsseq.nn.kernels.layer import States
+from lsseq.nn.kernels.layer import States, Weights
 
 _FUNCTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "LSTM": torch.lstm,
@@ -21,7 +21,7 @@ def run_layer(
     mode: str,
     x: Tensor,
     states: States,
-    weights: Sequence[Tensor],
+    weights: Sequence[Weights],
     *,
     bias: bool,
     bidirectional: bool,
@@ -29,13 +29,19 @@ def run_layer(
 ) -> tuple[Tensor, States]:
     """One layer of `torch.nn.LSTM`, `GRU` or `RNN` in training, without its dropout.
 
-    x is (T, B, I), or packed data (N, I) with `batch_sizes`; each state is (directions, B, H); `weights` are in the
-    order of `torch.nn`: a direction after the other, each weight_ih, weight_hh, biases, weight_hr where there are.
+    x is (T, B, I), or packed data (N, I) with `batch_sizes`; each state is (directions, B, H); `weights` are those of
+    each direction.
     """
+    flat = [
+        part
+        for one in weights
+        for part in (one.input.weight, one.hidden.compose(), one.input_bias, one.hidden_bias, one.projection)
+        if part is not None
+    ]
     function = _FUNCTIONS[mode]
     initial = states if mode == "LSTM" else states[0]
     if batch_sizes is None:
-        output, *last = function(x, initial, weights, bias, 1, 0.0, True, bidirectional, False)
+        output, *last = function(x, initial, flat, bias, 1, 0.0, True, bidirectional, False)
     else:
-        output, *last = function(x, batch_sizes, initial, weights, bias, 1, 0.0, True, bidirectional)
+        output, *last = function(x, batch_sizes, initial, flat, bias, 1, 0.0, True, bidirectional)
     return output, tuple(last)

@@ -9,23 +9,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lsseq.nn.parts.transition import Transition
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None, gain: Tensor | None, blocks: list[int]) -> Tensor:
-    """x Wᵀ + b, or with a gain LN(x Wᵀ) ⊙ gain + b, where each block of output units is normalised by itself."""
+
+def affine(x: Tensor, weight: Transition, bias: Tensor | None, gain: Tensor | None, blocks: list[int]) -> Tensor:
+    """W x + b, or with a gain LN(W x) ⊙ gain + b, where each block of output units is normalised by itself."""
     if gain is None:
-        return F.linear(x, weight, bias).to(weight.dtype)
-    product = torch.split(F.linear(x, weight), blocks, dim=-1)
+        return weight.product(x, bias).to(weight.dtype)
+    product = torch.split(weight.product(x), blocks, dim=-1)
     scales = torch.split(gain, blocks)
     parts = [layer_norm(part, scale).to(weight.dtype) for part, scale in zip(product, scales, strict=True)]
     normal = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
     return normal if bias is None else normal + bias
 
 
-def add_product(x_t: Tensor, h: Tensor, weight: Tensor, gain: Tensor | None) -> Tensor:
-    """x_t + h W, or with a gain x_t + LN(h W) ⊙ gain; the weight is transposed beforehand, (H, G·H)."""
+def add_product(x_t: Tensor, h: Tensor, weight: Transition, gain: Tensor | None) -> Tensor:
+    """x_t + W h, or with a gain x_t + LN(W h) ⊙ gain."""
     if gain is None:
-        return torch.addmm(x_t, h, weight).to(weight.dtype)
-    return x_t + layer_norm(h @ weight, gain)
+        return weight.add_product(x_t, h).to(weight.dtype)
+    return x_t + layer_norm(weight.product(h), gain)
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -153,6 +153,12 @@ class Model(Section):
     """`gru`: the reset gate is applied after the matrix product (cuDNN) or before it (Cho et al. 2014)."""
     boundary: Boundary = Boundary()
     hierarchy: Hierarchy = Hierarchy()
+    rank: Count | None = None
+    """Hidden-to-hidden matrices are products of factors of this rank, one a gate (Miceli Barone 2016)."""
+    diagonal: bool = False
+    """A diagonal matrix is added to each product; needs `rank`."""
+    tied_rank: bool = False
+    """The gates share the factor that the state is multiplied by; needs `rank`."""
     zoneout: Zoneout = Zoneout()
     norm: Literal["layer"] | None = None
     """Normalisation inside the recurrence (layer: Ba et al. 2016)."""
@@ -184,6 +190,16 @@ class Model(Section):
             if self.embedding != last:
                 message = f"model.tied needs embedding ({self.embedding}) equal to the last layer's hidden ({last})"
                 raise broken("tied", message)
+        return self
+
+    @model_validator(mode="after")
+    def _factors(self) -> Model:
+        for key in ("diagonal", "tied_rank"):
+            if self.rank is None and getattr(self, key):
+                raise broken(key, f"model.{key} needs model.rank")
+        least = min(self.hidden) if isinstance(self.hidden, list) else self.hidden
+        if self.rank is not None and self.rank > least:
+            raise broken("rank", f"model.rank ({self.rank}) is more than the units of a layer ({least})")
         return self
 
     @model_validator(mode="after")

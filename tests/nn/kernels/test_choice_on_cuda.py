@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lsseq.nn.kernels import cuda
 from lsseq.nn.kernels.dispatch import Choice, Request, choose
+from lsseq.nn.kernels.factors import Factors
 
 ZONEOUT = Request("LSTM", "auto", ("zoneout_cell=0.5",), (), device="cuda", dtype=torch.float32)
 PLAIN = Request("LSTM", "auto", (), (), device="cuda", dtype=torch.float32)
@@ -57,6 +59,14 @@ def test_where_triton_works_fused_is_taken(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cuda, "_failure", lambda: None)
     assert choose(ZONEOUT) == Choice("fused", "PyTorch's own kernels cannot serve zoneout_cell=0.5")
     assert choose(FUSED) == Choice("fused", "as requested")
+
+
+@pytest.mark.parametrize("backend", ["auto", "cudnn", "fused", "reference"])
+def test_low_rank_weights_are_composed_but_for_the_reference(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "_failure", lambda: None)
+    taken = choose(replace(PLAIN, backend=backend, factors=Factors(4, 1024, 8, tied=False)))
+    assert taken.backend == ("cudnn" if backend == "auto" else backend)
+    assert taken.composed == (backend != "reference")
 
 
 def test_a_plain_layer_does_not_ask_for_triton(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lsseq.nn.kernels.cpu import kernel, native
 from lsseq.nn.kernels.layer import Layer, Weights
+from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws
 
 pytestmark = needs_kernels
@@ -55,7 +56,7 @@ def test_calls_from_several_threads_at_once(threads: int, monkeypatch: pytest.Mo
         g = torch.Generator().manual_seed(seed)
         x, h, c = (torch.randn(*shape, generator=g) for shape in ((30, 6, H), (6, H), (6, H)))
         weights = [torch.randn(4 * H, H, generator=g).div_(8).requires_grad_() for _ in range(2)]
-        layer = Layer(Weights(*weights, None, None), Draws(seed), zoneout_cell=0.5, zoneout_hidden=0.1)
+        layer = Layer(Weights(*map(Dense, weights)), Draws(seed), zoneout_cell=0.5, zoneout_hidden=0.1)
         found = []
         for _ in range(8):
             output, last = kernel("LSTM")(x, (h, c), layer)

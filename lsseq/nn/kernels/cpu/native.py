@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lsseq.nn.kernels.cpu import build
 from lsseq.nn.kernels.layer import Layer
+from lsseq.nn.parts.transition import LowRank
 from lsseq.nn.random import Kind
 
 TYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -23,19 +24,19 @@ class Call(ctypes.Structure):
     """`Call` of src/call.h, field by field."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("steps", "rows", "units")),
-        *((name, c_int32) for name in ("threads", "variant", "draws", "saves")),
+        *((name, c_int64) for name in ("steps", "rows", "units", "rank")),
+        *((name, c_int32) for name in ("tied", "threads", "variant", "draws", "saves")),
         ("key", c_uint64),
-        ("layer", c_uint32),
-        ("first_row", c_uint32),
+        *((name, c_uint32) for name in ("layer", "first_row", "first_step")),
         ("rates", c_double * len(_KINDS)),
         ("thresholds", c_int64 * len(_KINDS)),
         *(
             (name, c_void_p)
             for name in (
-                *("weight", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias", "h0", "c0"),
-                *("inputs", "output", "cells", "candidate", "normal", "scales"),
-                *("d_output", "d_cells", "d_last_h", "d_last_c", "d_inputs", "d_products", "d_h0", "d_c0"),
+                *("weight", "right", "diagonal", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias", "h0", "c0"),
+                *("inputs", "output", "cells", "candidate", "narrow", "narrow_reset", "normal", "scales"),
+                *("d_output", "d_cells", "d_last_h", "d_last_c", "d_inputs", "d_products"),
+                *("d_narrow", "d_narrow_reset", "d_diagonal", "d_h0", "d_c0"),
                 *("d_bias_x", "d_bias_h", "d_gain", "d_cell_gain", "d_cell_bias"),
             )
         ),
@@ -70,18 +71,22 @@ def padded_units(units: int, dtype: torch.dtype) -> int:
     return size
 
 
-def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool) -> Call:
-    """The part of a call that holds no tensors."""
-    draws = layer.draws
+def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool, first_step: int = 0) -> Call:
+    """The part of a call that holds no tensors, for steps of the sequence from `first_step` on."""
+    draws, hidden = layer.draws, layer.weights.hidden
+    rank = hidden.rank if isinstance(hidden, LowRank) else 0
     rates = (layer.zoneout_cell, layer.zoneout_hidden, layer.recurrent_dropout)
     call = Call(
         steps=steps,
         rows=rows,
         units=units,
-        threads=threads(steps, rows * units * units),
+        rank=rank,
+        tied=isinstance(hidden, LowRank) and hidden.tied,
+        threads=threads(steps, rows * units * (2 * rank or units)),
         variant=layer.variant in ("before", "relu"),
         draws=draws is not None,
         saves=saves,
+        first_step=first_step,
         rates=(c_double * len(_KINDS))(*rates),
         thresholds=(c_int64 * len(_KINDS))(*(round(rate * 2**32) - 2**31 for rate in rates)),
     )

@@ -28,7 +28,7 @@ def kernel(recurrence: str) -> Kernel:
 
     def run(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
         weights, gains = layer.weights, layer.gains
-        H = weights.hidden.shape[1]
+        H = weights.hidden.size
         groups = {"LSTM": [4 * H], "GRU": [2 * H, H], "RNN": [H]}[recurrence]
         # What a reset gate multiplies has a bias of its own; any other bias is added for all steps at once.
         apart = layer.variant == "after"
@@ -36,7 +36,7 @@ def kernel(recurrence: str) -> Kernel:
         sums = affine(x, weights.input, bias, gains.input if gains else None, groups)
         h0, c0 = (*(state.to(sums.dtype) for state in states), None)[:2]
         norm = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
-        given = (sums, h0, c0, weights.hidden, weights.hidden_bias if apart else None, *norm)
+        given = (sums, h0, c0, weights.hidden.compose(), weights.hidden_bias if apart else None, *norm)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
             results = _Sequence.apply(recurrence, layer, *given)  # type: ignore[no-untyped-call]
         else:

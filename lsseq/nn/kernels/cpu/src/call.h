@@ -1,28 +1,31 @@
 /* What the caller hands over (`Call`, mirrored by native.py), and what the threads work with (`Work`, `Thread`).
 
-   Shape letters: T steps, B rows, H units, G gates. Arrays of the caller are dense. Arrays of our own are padded: units
-   stand in blocks of LANES, the gates of a block beside each other: (…, blocks, G, LANES). */
+   Shape letters: T steps, B rows, H units, G gates, r rank, S sources of a stage's gates. Arrays of the caller are
+   dense. Arrays of our own are padded: units stand in blocks of LANES, the gates of a block beside each other: (…,
+   blocks, G, LANES). */
 
 #ifndef CALL_H
 #define CALL_H
 
 #include <stdlib.h>
 
-#include "product.h"
+#include "matrix.h"
 #include "random.h"
-#include "team.h"
 
 typedef struct {
     int64_t steps, rows, units;
+    int64_t rank; /* of the weight L R + diag(D) of each gate; 0 where it is whole */
+    int32_t tied; /* of low rank: one R for all gates */
     int32_t threads;
     int32_t variant; /* GRU: 1 resets before the product; RNN: 1 is relu */
     int32_t draws;   /* whether masks are drawn; else rates take their place */
     int32_t saves;   /* whether a backward pass follows */
     uint64_t key;
-    uint32_t layer, first_row;
+    uint32_t layer, first_row, first_step; /* of the masks: which rows and steps of the whole these are */
     double rates[KINDS];
     int64_t thresholds[KINDS];
-    const real *weight;            /* (G H, H) */
+    const real *weight;            /* (G H, H); of low rank L, (G H, r) */
+    const real *right, *diagonal;  /* low rank: R, (G r, H) or (r, H); D, (G H), or absent */
     const real *bias_x, *bias_h;   /* (G H), or absent */
     const real *gain;              /* (G H): layer norm of the product with the state; absent without */
     const real *cell_gain, *cell_bias; /* (H): layer norm of an LSTM's cell */
@@ -31,14 +34,17 @@ typedef struct {
     real *output;                  /* (T, B, H) */
     real *cells;                   /* (T, B, H), LSTM; (B, H) unless saved */
     real *candidate;               /* (T, B, H), GRU: what the reset gate multiplies; absent unless saved and `after` */
+    real *narrow, *narrow_reset;   /* (T, B, S r), low rank: R times the state, and times the one that was reset */
     real *normal;                  /* (T, B, padded G H): normalised products; (B, …) unless saved */
     real *scales;                  /* (T, B, 3): 1 / deviation of each normalised group; of the cell mean and scale */
     const real *d_output, *d_cells; /* (T, B, H), or absent */
     const real *d_last_h, *d_last_c; /* (B, H), or absent */
     real *d_inputs, *d_products;   /* (T, B, G H); the same where they are equal */
+    real *d_narrow, *d_narrow_reset; /* (T, B, S r) */
+    real *d_diagonal;              /* (G H) */
     real *d_h0, *d_c0;             /* (B, H) */
     real *d_bias_x, *d_bias_h;     /* (G H), without layer norm; absent without biases, as d_cell_bias is */
-    real *d_gain, *d_cell_gain, *d_cell_bias; /* (row blocks, G H), (row blocks, H) twice: to be summed over the first */
+    real *d_gain, *d_cell_gain, *d_cell_bias; /* (row blocks, G H), (row blocks, H) twice: added to, by row blocks */
 } Call;
 
 /* Rows of the batch whose gains' gradients are added up together, whatever the number of threads. */
@@ -58,11 +64,16 @@ typedef struct {
     int first_gate, gates;
     int group;           /* the first so many gates are normalised together, then the rest */
     int64_t depth;       /* of the products */
+    int sources;         /* vectors that the gates are products of: 1 for all, or one each */
     int64_t panels;
     int blocks;          /* of units in a panel */
     const real *weight;  /* its first row */
-    real *packed;        /* (panels, depth, blocks, gates, LANES); absent where the weight is used as it is */
-    real *normal;        /* normalised products, (T or 1, B, blocks, gates, LANES) */
+    real *packed;        /* (panels, S, depth, vectors of a source); absent where the weight is used as it is */
+    const real *right;   /* of low rank: its first row of R */
+    Matrix inner;        /* R, (H, S r); in the backward pass L of each source, (gates H / S, r) */
+    real *narrow, *d_narrow;     /* (T or 1, B, S r) */
+    real *diagonal, *d_diagonal; /* (blocks, gates, LANES); absent without D */
+    real *normal;        /* normalised products: of a row (blocks, gates, LANES) within the call's */
     real *gain;          /* (blocks, gates, LANES) */
 } Stage;
 
@@ -152,8 +163,8 @@ static void begin_step(Thread *me, int64_t t)
     const Work *work = me->work;
     for (int kind = 0; kind < KINDS; kind++)
         if (work->masks[kind].drawn)
-            draw_words(work->masks[kind].prefix, (uint32_t)t, work->call->first_row, work->call->rows,
-                       me->row_words[kind]);
+            draw_words(work->masks[kind].prefix, work->call->first_step + (uint32_t)t, work->call->first_row,
+                       work->call->rows, me->row_words[kind]);
 }
 
 /* A vector of each gate of each unit block out of (G H), padded with zeros; absent arrays are zero. */

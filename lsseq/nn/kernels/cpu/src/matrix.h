@@ -30,37 +30,62 @@ INLINE int64_t lanes_at(const Matrix *matrix, int64_t vector)
     return left < 0 ? 0 : left < LANES ? left : LANES;
 }
 
-/* Packs a member's panels of a weight: its rows become the columns (`rows`), or its columns do, which has `stride` of
-   them. */
+/* Packs a panel of a weight: its rows become the columns (`rows`), or its columns do, which has `stride` of them. */
+static void pack_panel(Matrix *matrix, int64_t p, const real *weight, int64_t stride, int rows)
+{
+    for (int v = 0; v < matrix->width; v++) {
+        int64_t vector = p * matrix->width + v, lanes = lanes_at(matrix, vector);
+        real *to = matrix->packed + (p * matrix->depth * matrix->width + v) * LANES;
+        if (rows)
+            pack_rows(weight + vector * LANES * stride, stride, lanes, matrix->depth, matrix->width, to);
+        else
+            pack_columns(weight + vector * LANES, stride, lanes, matrix->depth, matrix->width, to);
+    }
+}
+
+/* The same for a member's panels. */
 static void pack_matrix(Matrix *matrix, const real *weight, int64_t stride, int rows, int member, int team)
 {
     for (int64_t p = share(matrix->panels, member, team); p < share(matrix->panels, member + 1, team); p++)
-        for (int v = 0; v < matrix->width; v++) {
-            int64_t vector = p * matrix->width + v, lanes = lanes_at(matrix, vector);
-            real *to = matrix->packed + (p * matrix->depth * matrix->width + v) * LANES;
-            if (rows)
-                pack_rows(weight + vector * LANES * stride, stride, lanes, matrix->depth, matrix->width, to);
-            else
-                pack_columns(weight + vector * LANES, stride, lanes, matrix->depth, matrix->width, to);
+        pack_panel(matrix, p, weight, stride, rows);
+}
+
+/* A panel of out (rows, columns) = a (rows, depth) times the matrix, or += with `add`. `scratch` holds rows times the
+   width of a panel. */
+static void multiply_panel(const Matrix *matrix, int64_t p, int64_t rows, const real *a, int64_t a_stride, real *out,
+                           int64_t out_stride, int add, real *scratch)
+{
+    const int width = matrix->width;
+    for (int64_t r = 0; r < rows; r++)
+        for (int v = 0; v < width; v++) {
+            int64_t vector = p * width + v;
+            vec old = add ? load(out + r * out_stride + vector * LANES, lanes_at(matrix, vector)) : all(0);
+            store(scratch + (r * width + v) * LANES, old, LANES);
+        }
+    add_product(rows, a, a_stride, matrix->packed + p * matrix->depth * width * LANES, matrix->depth, width, scratch,
+                width * LANES, LANES);
+    for (int64_t r = 0; r < rows; r++)
+        for (int v = 0; v < width; v++) {
+            int64_t vector = p * width + v;
+            store(out + r * out_stride + vector * LANES, load(scratch + (r * width + v) * LANES, LANES),
+                  lanes_at(matrix, vector));
         }
 }
 
-/* A member's panels of out (rows, columns) = a (rows, depth) times the matrix; both are dense. `scratch` holds rows times
-   the width of a panel. It takes a panel that is wider than what is left, and deep ones, whose sums are passed over more
-   than once: there dense rows are faster. */
+/* out = a times the matrix, a member's panels of it; a and out are dense. A panel goes straight to its place where it has
+   all its columns and its sums are passed over once; deep sums are faster in the dense rows of `scratch`. */
 static void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, real *scratch, int member, int team)
 {
-    const int64_t size = matrix->width * LANES, columns = matrix->columns;
+    const int64_t size = matrix->width * LANES, columns = matrix->columns, depth = matrix->depth;
     for (int64_t p = share(matrix->panels, member, team); rows > 0 && p < share(matrix->panels, member + 1, team); p++) {
-        const int64_t here = columns - p * size < size ? columns - p * size : size;
-        const int apart = here < size || matrix->depth > PANEL_ROWS;
-        real *to = apart ? scratch : out + p * size;
-        const int64_t stride = apart ? size : columns;
+        real *to = out + p * size;
+        if (columns - p * size < size || depth > PANEL_ROWS) {
+            multiply_panel(matrix, p, rows, a, depth, out, columns, 0, scratch);
+            continue;
+        }
         for (int64_t r = 0; r < rows; r++)
-            memset(to + r * stride, 0, (size_t)size * sizeof(real));
-        add_product(rows, a, matrix->depth, matrix->packed + p * matrix->depth * size, matrix->depth, matrix->width, to, stride);
-        for (int64_t r = 0; r < rows && apart; r++)
-            memcpy(out + r * columns + p * size, scratch + r * size, (size_t)here * sizeof(real));
+            memset(to + r * columns, 0, (size_t)size * sizeof(real));
+        add_product(rows, a, depth, matrix->packed + p * depth * size, depth, matrix->width, to, columns, LANES);
     }
 }
 

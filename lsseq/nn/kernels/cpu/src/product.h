@@ -16,16 +16,17 @@
 /* Rows of a panel that are used at a time: they stay in the second-level cache. */
 #define PANEL_ROWS (VECTOR_BYTES == 64 ? 512 : 256)
 
-/* c (rows, width vectors) += a (rows, depth) b (depth, width vectors); rows and width are constants after inlining. */
+/* c (rows, width vectors) += a (rows, depth) b (depth, width vectors); rows and width are constants after inlining.
+   The vectors of a row of c are `c_step` apart. */
 INLINE void tile(const int rows, const int width, const real *a, int64_t a_stride, const real *b, int64_t depth,
-                 real *c, int64_t c_stride)
+                 real *c, int64_t c_stride, int64_t c_step)
 {
     vec sums[MOST_ROWS][MOST_WIDTH];
 #pragma GCC unroll 6
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < width; j++)
-            sums[i][j] = *(const unaligned_vec *)(c + i * c_stride + j * LANES);
+            sums[i][j] = *(const unaligned_vec *)(c + i * c_stride + j * c_step);
     for (int64_t k = 0; k < depth; k++) {
         vec row[MOST_WIDTH];
 #pragma GCC unroll 4
@@ -43,21 +44,21 @@ INLINE void tile(const int rows, const int width, const real *a, int64_t a_strid
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < width; j++)
-            *(unaligned_vec *)(c + i * c_stride + j * LANES) = sums[i][j];
+            *(unaligned_vec *)(c + i * c_stride + j * c_step) = sums[i][j];
 }
 
 #define REST(ROWS, WIDTH)                                                                                            \
     case ROWS:                                                                                                       \
-        tile(ROWS, WIDTH, a, a_stride, b, depth, c, c_stride);                                                       \
+        tile(ROWS, WIDTH, a, a_stride, b, depth, c, c_stride, c_step);                                               \
         break;
 
 #define TILES_OF(WIDTH)                                                                                              \
     static __attribute__((noinline, unused)) void tiles_##WIDTH(int64_t rows, const real *a, int64_t a_stride,        \
-                                                                const real *b, int64_t depth, real *c,              \
-                                                                int64_t c_stride)                                    \
+                                                                const real *b, int64_t depth, real *c,               \
+                                                                int64_t c_stride, int64_t c_step)                    \
     {                                                                                                                \
         for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * a_stride, c += TILE_ROWS * c_stride)            \
-            tile(TILE_ROWS, WIDTH, a, a_stride, b, depth, c, c_stride);                                              \
+            tile(TILE_ROWS, WIDTH, a, a_stride, b, depth, c, c_stride, c_step);                                      \
         switch (rows) {                                                                                              \
             REST(5, WIDTH)                                                                                           \
             REST(4, WIDTH)                                                                                           \
@@ -72,25 +73,26 @@ TILES_OF(2)
 TILES_OF(3)
 TILES_OF(4)
 
-/* c (rows, width vectors) += a (rows, depth) times a packed panel (depth, width vectors). */
+/* c (rows, width vectors) += a (rows, depth) times a packed panel (depth, width vectors); the vectors of a row of c are
+   `c_step` apart. */
 static void add_product(int64_t rows, const real *a, int64_t a_stride, const real *panel, int64_t depth, int width,
-                        real *c, int64_t c_stride)
+                        real *c, int64_t c_stride, int64_t c_step)
 {
     for (int64_t k = 0; k < depth; k += PANEL_ROWS) {
         int64_t here = depth - k < PANEL_ROWS ? depth - k : PANEL_ROWS;
         const real *b = panel + k * width * LANES;
         switch (width) {
         case 1:
-            tiles_1(rows, a + k, a_stride, b, here, c, c_stride);
+            tiles_1(rows, a + k, a_stride, b, here, c, c_stride, c_step);
             break;
         case 2:
-            tiles_2(rows, a + k, a_stride, b, here, c, c_stride);
+            tiles_2(rows, a + k, a_stride, b, here, c, c_stride, c_step);
             break;
         case 3:
-            tiles_3(rows, a + k, a_stride, b, here, c, c_stride);
+            tiles_3(rows, a + k, a_stride, b, here, c, c_stride, c_step);
             break;
         default:
-            tiles_4(rows, a + k, a_stride, b, here, c, c_stride);
+            tiles_4(rows, a + k, a_stride, b, here, c, c_stride, c_step);
         }
     }
 }

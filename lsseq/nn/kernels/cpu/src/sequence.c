@@ -1,5 +1,5 @@
 /* Recurrences over a whole sequence, forward and backward: LSTM, GRU and the simple network, with zoneout, recurrent
-   dropout and layer norm. The file is compiled for each type of number and each instruction set. */
+   dropout, layer norm and weights of low rank. The file is compiled for each type of number and each instruction set. */
 
 #include "export.h"
 #include "gru.h"
@@ -39,11 +39,14 @@ static void lay_out(Job *job)
     int64_t widest = 0;
     for (int s = 0; s < stages; s++) {
         Stage *stage = &work->stages[s];
+        if (call->rank)
+            add_factors(work, stage, job->backward, packs);
+        const int64_t narrow = stage->sources * call->rank;
         if (job->backward)
-            plan_panels(work, stage, 1, stage->gates * H, 1);
+            plan_panels(work, stage, 1, 1, call->rank ? narrow : stage->gates * H, 1);
         else
-            plan_panels(work, stage, stage->gates, H, packs);
-        int64_t width = B * stage->blocks * stage->gates;
+            plan_panels(work, stage, stage->gates, stage->sources, call->rank ? call->rank : H, packs);
+        int64_t width = B * (stage->blocks * stage->gates > MOST_WIDTH ? stage->blocks * stage->gates : MOST_WIDTH);
         widest = width > widest ? width : widest;
     }
     if (widest < work->blocks * 4)
@@ -87,9 +90,10 @@ static void pad_parameters(Job *job)
             add_to(work->bias + (u * work->gates + g) * LANES, load(work->candidate_bias + u * LANES, LANES));
     }
     pad(call, call->bias_h && job->cell == GRU ? call->bias_h + CANDIDATE * H : NULL, 1, 0, work->candidate_bias);
-    for (int s = 0; s < 1 + two_stages(job) && work->norm; s++) {
+    for (int s = 0; s < 1 + two_stages(job); s++) {
         const Stage *stage = &work->stages[s];
-        for (int g = 0; g < stage->gates; g++)
+        pad_diagonal(work, stage);
+        for (int g = 0; g < stage->gates && work->norm; g++)
             pad(call, call->gain + (stage->first_gate + g) * H, stage->gates, g, stage->gain);
     }
     pad(call, call->cell_gain, 1, 0, work->cell_gain);
@@ -104,8 +108,10 @@ static void forward_member(void *data)
     const Call *call = work->call;
     me->member = team_member();
     me->team = team_size();
-    for (int s = 0; s < 1 + two_stages(job); s++)
+    for (int s = 0; s < 1 + two_stages(job); s++) {
         pack_forward(me, &work->stages[s]);
+        pack_inner(me, &work->stages[s], 0);
+    }
     for (int64_t t = 0; t < call->steps; t++) {
         begin_step(me, t);
         if (two_stages(job)) {
@@ -142,8 +148,10 @@ static void backward_member(void *data)
     const Stage *first = &work->stages[0], *second = &work->stages[1];
     me->member = team_member();
     me->team = team_size();
-    for (int s = 0; s < 1 + two_stages(job); s++)
+    for (int s = 0; s < 1 + two_stages(job); s++) {
         pack_backward(me, &work->stages[s]);
+        pack_inner(me, &work->stages[s], 1);
+    }
     carry(me, work->d_h, call->d_last_h, NULL);
     if (job->cell == LSTM)
         carry(me, work->d_c, call->d_last_c, NULL);
@@ -188,6 +196,8 @@ static int run(const Call *call, Cell cell, int backward)
         unpad(call, apart ? work->d_candidate_bias : work->d_bias, apart ? 1 : work->gates, apart ? 0 : g,
               call->d_bias_h + g * call->units);
     }
+    for (int s = 0; s < 1 + two_stages(&job); s++)
+        unpad_diagonal(work, &work->stages[s]);
     free(work->arena);
     return 0;
 }

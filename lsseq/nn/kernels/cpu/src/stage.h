@@ -6,7 +6,7 @@
 #ifndef STAGE_H
 #define STAGE_H
 
-#include "call.h"
+#include "factors.h"
 
 /* What is done at step t for rows [r, r_end) and unit blocks [u, u_end). In the forward pass `products` has the vector
    of gate g of block u of row r at products + (r - first row) stride + ((u - first block) gates + g) LANES. */
@@ -16,19 +16,19 @@ typedef void Pointwise(Thread *me, int64_t t, int64_t r, int64_t r_end, int64_t 
 static void add_stage(Work *work, Stage *stage, int first_gate, int gates, int group)
 {
     const Call *call = work->call;
-    int64_t rows = call->rows * (call->saves ? call->steps : 1);
-    *stage = (Stage){.first_gate = first_gate, .gates = gates, .group = group};
-    stage->weight = call->weight + first_gate * call->units * call->units;
+    *stage = (Stage){.first_gate = first_gate, .gates = gates, .group = group, .sources = 1};
+    stage->weight = call->weight + first_gate * call->units * (call->rank ? call->rank : call->units);
     if (work->norm) {
-        stage->normal = call->normal + rows * work->blocks * first_gate * LANES;
+        stage->normal = call->normal + work->blocks * first_gate * LANES;
         stage->gain = take(work, work->blocks * gates * LANES * (int64_t)sizeof(real));
     }
 }
 
-/* `vectors` of each unit block in a panel of so many rows; panels are narrower where there are few for the threads. */
-static void plan_panels(Work *work, Stage *stage, int vectors, int64_t depth, int packs)
+/* `vectors` of each unit block in a panel of so many rows, of which a product has those of one source; panels are
+   narrower where there are few for the threads. */
+static void plan_panels(Work *work, Stage *stage, int vectors, int sources, int64_t depth, int packs)
 {
-    int blocks = MOST_WIDTH / vectors;
+    int blocks = MOST_WIDTH / (vectors / sources);
     while (blocks > 1 && (work->blocks + blocks - 1) / blocks < work->call->threads)
         blocks /= 2;
     stage->depth = depth;
@@ -42,34 +42,36 @@ INLINE int64_t first_panel(const Thread *me, const Stage *stage) { return share(
 INLINE int64_t end_panel(const Thread *me, const Stage *stage) { return share(stage->panels, me->member + 1, me->team); }
 INLINE int64_t lanes_or_none(const Work *work, int64_t block) { return block < work->blocks ? lanes_of(work->call, block) : 0; }
 
-/* Packs the panels that this thread will use in the forward pass, whose columns are the weight's rows. */
+/* Packs the panels that this thread will use in the forward pass, whose columns are the weight's rows: vector v of a
+   panel, (blocks, gates), is vector v / S of source v % S. */
 static void pack_forward(Thread *me, Stage *stage)
 {
     const Work *work = me->work;
-    int width = stage->blocks * stage->gates;
+    int vectors = stage->blocks * stage->gates, sources = stage->sources, width = vectors / sources;
     for (int64_t p = first_panel(me, stage); stage->packed && p < end_panel(me, stage); p++)
-        for (int v = 0; v < width; v++) {
-            int64_t u = p * stage->blocks + v / stage->gates;
+        for (int v = 0; v < vectors; v++) {
+            int64_t u = p * stage->blocks + v / stage->gates, panel = p * sources + v % sources;
             const real *rows = stage->weight + ((v % stage->gates) * work->call->units + u * LANES) * stage->depth;
             pack_rows(rows, stage->depth, lanes_or_none(work, u), stage->depth, width,
-                      stage->packed + (p * stage->depth * width + v) * LANES);
+                      stage->packed + (panel * stage->depth * width + v / sources) * LANES);
         }
 }
 
-/* The same for the backward pass, whose columns are the weight's. */
+/* The same for the backward pass, whose columns are those of the weight, or of R. */
 static void pack_backward(Thread *me, Stage *stage)
 {
     const Work *work = me->work;
     int64_t H = work->call->units;
+    const real *weight = work->call->rank ? stage->right : stage->weight;
     for (int64_t p = first_panel(me, stage); p < end_panel(me, stage); p++)
         for (int v = 0; v < stage->blocks; v++) {
             int64_t u = p * stage->blocks + v;
-            pack_columns(stage->weight + u * LANES, H, lanes_or_none(work, u), stage->depth, stage->blocks,
+            pack_columns(weight + u * LANES, H, lanes_or_none(work, u), stage->depth, stage->blocks,
                          stage->packed + (p * stage->depth * stage->blocks + v) * LANES);
         }
 }
 
-/* A panel's products with a weight as it is, a dot product with each of its rows: for few rows and steps. */
+/* Adds a panel's products with a weight as it is, a dot product with each of its rows: for few rows and steps. */
 static void dot_products(const Thread *me, const Stage *stage, int64_t p, const real *source, real *products)
 {
     const Work *work = me->work;
@@ -77,9 +79,11 @@ static void dot_products(const Thread *me, const Stage *stage, int64_t p, const 
     for (int v = 0; v < width; v++) {
         int64_t u = p * stage->blocks + v / stage->gates, lanes = lanes_or_none(work, u);
         const real *weight = stage->weight + ((v % stage->gates) * work->call->units + u * LANES) * stage->depth;
+        const real *own = source + v % stage->sources * stage->depth;
         for (int64_t i = 0; i < lanes; i++)
             for (int64_t r = 0; r < work->call->rows; r++)
-                products[(r * width + v) * LANES + i] = dot(weight + i * stage->depth, source + r * stage->depth, stage->depth);
+                products[(r * width + v) * LANES + i] +=
+                    dot(weight + i * stage->depth, own + r * stage->sources * stage->depth, stage->depth);
     }
 }
 
@@ -110,33 +114,45 @@ static real normalise(const Work *work, real *row, int gates, int from, int to)
     return scale;
 }
 
-/* One stage of the forward pass: products of `source` (B, depth), then `pointwise`. */
-static void run_stage(Thread *me, int64_t t, const Stage *stage, const real *source, Pointwise *pointwise)
+/* The products of a panel with `source` (B, S depth). */
+static void add_products(Thread *me, const Stage *stage, int64_t p, const real *source)
+{
+    const int vectors = stage->blocks * stage->gates, sources = stage->sources, width = vectors / sources;
+    if (!stage->packed)
+        dot_products(me, stage, p, source, me->products);
+    for (int s = 0; stage->packed && s < sources; s++)
+        add_product(me->work->call->rows, source + s * stage->depth, sources * stage->depth,
+                    stage->packed + (p * sources + s) * stage->depth * width * LANES, stage->depth, width,
+                    me->products + s * LANES, vectors * LANES, sources * LANES);
+}
+
+/* One stage of the forward pass: products of the states (B, H), then `pointwise`. */
+static void run_stage(Thread *me, int64_t t, const Stage *stage, const real *states, Pointwise *pointwise)
 {
     Work *work = me->work;
     const Call *call = work->call;
     int64_t B = call->rows, stride = stage->blocks * stage->gates * LANES, row_size = work->blocks * stage->gates * LANES;
-    real *normal = work->norm ? stage->normal + (call->saves ? t * B * row_size : 0) : NULL;
+    int64_t normal_row = work->blocks * work->gates * LANES;
+    real *normal = work->norm ? stage->normal + (call->saves ? t * B * normal_row : 0) : NULL;
+    if (call->rank)
+        multiply_right(me, t, stage, states);
+    const real *source = call->rank ? narrow_at(work, stage, stage->narrow, t) : states;
     for (int64_t p = first_panel(me, stage); p < end_panel(me, stage); p++) {
         int64_t u = p * stage->blocks, u_end = at_most(u + stage->blocks, work->blocks);
-        memset(me->products, 0, (size_t)(B * stride) * sizeof(real));
-        if (stage->packed)
-            add_product(B, source, stage->depth, stage->packed + p * stage->depth * stride, stage->depth,
-                        stage->blocks * stage->gates, me->products, stride);
-        else
-            dot_products(me, stage, p, source, me->products);
+        begin_products(me, stage, u, states);
+        add_products(me, stage, p, source);
         if (!work->norm)
             pointwise(me, t, 0, B, u, u_end, me->products, stride);
         else
             for (int64_t r = 0; r < B; r++)
-                memcpy(normal + r * row_size + u * stage->gates * LANES, me->products + r * stride,
+                memcpy(normal + r * normal_row + u * stage->gates * LANES, me->products + r * stride,
                        (size_t)((u_end - u) * stage->gates * LANES) * sizeof(real));
     }
     meet(&work->barrier, me->team);
     if (!work->norm)
         return;
     for (int64_t r = share(B, me->member, me->team); r < share(B, me->member + 1, me->team); r++) {
-        real *row = normal + r * row_size;
+        real *row = normal + r * normal_row;
         real *scales = call->scales + ((call->saves ? t * B : 0) + r) * SCALES + (stage->first_gate > 0);
         scales[0] = normalise(work, row, stage->gates, 0, stage->group);
         if (stage->group < stage->gates)
@@ -154,7 +170,7 @@ static void normalise_backward(Thread *me, int64_t t, int64_t r, const Stage *st
     const Work *work = me->work;
     const Call *call = work->call;
     int64_t H = call->units, row = t * call->rows + r, columns = work->gates * H;
-    const real *normal = stage->normal + row * work->blocks * stage->gates * LANES;
+    const real *normal = stage->normal + row * work->blocks * work->gates * LANES;
     real *d = call->d_products + row * columns + stage->first_gate * H;
     real *d_gain = call->d_gain + r / ROW_BLOCK * columns + stage->first_gate * H;
     real scale = call->scales[row * SCALES + scale_at], count = (real)((to - from) * H);
@@ -196,13 +212,21 @@ static void run_stage_backward(Thread *me, const Stage *stage, int64_t t, real *
 {
     Work *work = me->work;
     const Call *call = work->call;
-    int64_t B = call->rows, columns = work->gates * call->units;
+    int64_t B = call->rows, columns = work->gates * call->units, stride = stage->blocks * LANES;
+    const real *d = call->d_products + t * B * columns + stage->first_gate * call->units;
+    if (call->rank && t < call->steps) {
+        multiply_left(me, t, stage);
+        d = narrow_at(work, stage, stage->d_narrow, t);
+        columns = narrow_size(work, stage);
+    }
     for (int64_t p = first_panel(me, stage); p < end_panel(me, stage); p++) {
         int64_t u = p * stage->blocks, u_end = at_most(u + stage->blocks, work->blocks);
         if (t < call->steps)
-            add_product(B, call->d_products + t * B * columns + stage->first_gate * call->units, columns,
-                        stage->packed + p * stage->depth * stage->blocks * LANES, stage->depth, stage->blocks,
-                        target + p * B * stage->blocks * LANES, stage->blocks * LANES);
+            add_product(B, d, columns, stage->packed + p * stage->depth * stride, stage->depth, stage->blocks,
+                        target + p * B * stride, stride, LANES);
+        for (int64_t b = u; t < call->steps && stage->diagonal && b < u_end; b++)
+            for (int64_t r = 0; r < B; r++)
+                diagonal_backward(work, stage, t, r, b, carried(work, target, r, b));
         if (pointwise && !work->norm)
             pointwise(me, now, 0, B, u, u_end, NULL, 0);
     }

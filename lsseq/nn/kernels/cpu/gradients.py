@@ -1,0 +1,70 @@
+"""What is left of a backward pass where the library has gone through some steps: sums over them.
+
+Shape letters: T time, B batch, H hidden, G gates, r rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lsseq.nn.kernels.layer import Layer
+from lsseq.nn.parts.transition import LowRank
+
+Arrays = dict[str, Tensor]
+"""Tensors by the field of `native.Call` that points to them; absent ones are not there."""
+
+
+def bias_gradients(part: Arrays, *, reset_after: bool) -> Arrays:
+    """Those of the biases with layer norm, where the library does not give them."""
+    d_inputs, gates = part["d_inputs"], part["inputs"]
+    d_bias_x = d_bias_h = d_inputs.sum((0, 1))
+    if reset_after:
+        # The candidate's second bias is multiplied by the reset gate.
+        H = gates.shape[-1] // 3
+        inner = (d_inputs[..., 2 * H :] * gates[..., :H]).sum((0, 1))
+        d_bias_h = torch.cat([d_bias_x[: 2 * H], inner])
+    return {"d_bias_x": d_bias_x, "d_bias_h": d_bias_h}
+
+
+def add_weight_gradients(to: Arrays, layer: Layer, part: Arrays) -> None:
+    """Adds to the gradient of the weight (G·H, H); or of low rank, to those of L (G·H, r) and R (G·r, H) or (r, H)."""
+    hidden = layer.weights.hidden
+    row = narrow_row = 0
+    for d, states, name in _products(part, reset_before=layer.variant == "before"):
+        d_weight = to["d_weight"][row : row + d.shape[-1]]
+        row += d.shape[-1]
+        if not isinstance(hidden, LowRank):
+            _add_outer(d_weight, d, *states)
+            continue
+        narrow, d_narrow = part[name], part[f"d_{name}"]
+        sources = narrow.shape[-1] // hidden.rank
+        own = zip(d_weight.chunk(sources), d.chunk(sources, dim=-1), narrow.chunk(sources, dim=-1), strict=True)
+        for d_left, d_own, source in own:
+            d_left.addmm_(d_own.flatten(0, 1).t(), source.flatten(0, 1))
+        d_right = to["d_right"] if hidden.tied else to["d_right"][narrow_row : narrow_row + narrow.shape[-1]]
+        narrow_row += narrow.shape[-1]
+        _add_outer(d_right, d_narrow, *states)
+
+
+def _products(part: Arrays, *, reset_before: bool) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor], str]]:
+    """For each product of a step with a state: its gradient (T, B, gates·H), the states of the first step (B, H) and of
+    the others (T - 1, B, H), and the name of R times the states."""
+    d, h0, earlier = part["d_products"], part["h0"], part["output"][:-1]
+    if not reset_before:
+        yield d, (h0, earlier), "narrow"
+        return
+    # The candidate's products are of the state that was reset.
+    H = h0.shape[1]
+    reset = part["inputs"][..., :H]
+    yield d[..., : 2 * H], (h0, earlier), "narrow"
+    yield d[..., 2 * H :], (reset[0] * h0, reset[1:] * earlier), "narrow_reset"
+
+
+def _add_outer(to: Tensor, d: Tensor, first: Tensor, rest: Tensor) -> None:
+    """Adds, over steps and rows, d (T, B, K) ⊗ what it was multiplied with: first (B, H), then rest (T - 1, B, H)."""
+    to.addmm_(d[0].t(), first)
+    if len(rest):
+        to.addmm_(d[1:].flatten(0, 1).t(), rest.flatten(0, 1))
