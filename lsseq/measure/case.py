@@ -6,7 +6,7 @@ Shape letters: T time, B batch, I input, H hidden, G gates.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,14 @@ from torch import Tensor, nn
 
 import lsseq.nn as lnn
 from lsseq.errors import RequestError
+from lsseq.measure.forced import ForcedHMLSTM, columns
 from lsseq.nn.recurrent import Recurrent
 
-_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-_STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
+Layer = Recurrent | ForcedHMLSTM
+
+_LAYERS: dict[str, Callable[..., Layer]] = {"LSTM": lnn.LSTM, "GRU": lnn.GRU, "RNN": lnn.RNN, "HMLSTM": ForcedHMLSTM}
+_NAMESAKES: dict[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN, "HMLSTM": nn.LSTM}
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1, "HMLSTM": 4}
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Case:
     """A layer of `lsseq.nn` at one shape."""
 
     cell: str
-    """LSTM, GRU or RNN."""
+    """LSTM, GRU, RNN or HMLSTM, whose boundaries are forced."""
     options: Mapping[str, Any]
     """The options of the layer that `torch.nn` has not, but `backend`."""
     shape: Shape
@@ -50,49 +54,54 @@ class Case:
         """Cell and options, as a user writes them."""
         return f"{self.cell}({', '.join(f'{name}={value!r}' for name, value in self.options.items())})"
 
-    def ours(self) -> Recurrent:
+    def ours(self) -> Layer:
         """The layer.
 
         Raises:
             RequestError: it has no such option, or the back end cannot serve it.
         """
-        cls = getattr(lnn, self.cell)
+        cls = _LAYERS[self.cell]
         unknown = [name for name in self.options if name not in inspect.signature(cls).parameters]
         if unknown:
             raise RequestError(f"{self.cell} has no option `{unknown[0]}`")
         try:
-            layer: Recurrent = cls(*self._sizes, **self._format, **self.options, backend=self.backend)
+            return cls(*self._sizes, **self._format, **self.options, backend=self.backend)
         except ValueError as error:
             raise RequestError(f"{self.cell}: {error}") from error
-        return layer
 
     def theirs(self) -> nn.RNNBase:
-        """The namesake in `torch.nn`, which has no options."""
-        layer: nn.RNNBase = getattr(nn, self.cell)(*self._sizes, **self._format)
-        return layer
+        """The namesake in `torch.nn`, which has no options; of an HM-LSTM, an LSTM of as many layers."""
+        return _NAMESAKES[self.cell](*self._sizes, **self._format)
 
     def sequence(self) -> Tensor:
         """An input (T, B, I) that wants a gradient, as the output of an embedding does."""
         shape = self.shape
         return torch.randn(shape.steps, shape.batch, shape.input, **self._format, requires_grad=True)
 
-    def states(self) -> tuple[Tensor, ...]:
-        """Initial states (layers, B, H) that want gradients: h, and c of an LSTM."""
-        size = (self.shape.layers, self.shape.batch, self.shape.hidden)
-        return tuple(torch.randn(size, **self._format, requires_grad=True) for _ in range(_STATES[self.cell]))
+    def states(self) -> dict[str, Tensor]:
+        """Initial states (layers, B, H) by name: h_0, and c_0 of an LSTM; of an HM-LSTM (B, H) for each layer."""
+        names = ["h_0", "c_0"] if self.cell in ("LSTM", "HMLSTM") else ["h_0"]
+        size: tuple[int, ...] = (self.shape.layers, self.shape.batch, self.shape.hidden)
+        if self.cell == "HMLSTM":
+            names, size = [f"{name} of layer {k}" for name in names for k in range(size[0])], size[1:]
+        return {name: torch.randn(size, **self._format) for name in names}
 
     @property
     def products(self) -> int:
         """Floating point operations of the forward pass's matrix products; a training step has three times as many.
 
         2 T B · G H · (I + H) for the first layer, with H in the place of I for the others. With a rank r, factor by
-        factor: G H · (I + 2 r), or H · (G I + (1 + G) r) where the gates share a factor.
+        factor: G H · (I + 2 r), or H · (G I + (1 + G) r) where the gates share a factor. Of an HM-LSTM those that its
+        boundaries ask for, but for single rows; in training it has about three times as many.
         """
         shape, gates, rank = self.shape, _GATES[self.cell], self.options.get("rank")
+        per_unit = 2 * shape.steps * shape.batch * shape.hidden
+        if self.cell == "HMLSTM":
+            return round(per_unit * gates * columns(shape.input, shape.hidden, self.options["boundary_rates"]))
         inputs = gates * (shape.input + (shape.layers - 1) * shape.hidden)
         sources = 1 if self.options.get("tied_rank") else gates
         states = gates * shape.hidden if rank is None else (sources + gates) * rank
-        return 2 * shape.steps * shape.batch * shape.hidden * (inputs + shape.layers * states)
+        return per_unit * (inputs + shape.layers * states)
 
     @property
     def _sizes(self) -> tuple[int, int, int]:
@@ -101,3 +110,8 @@ class Case:
     @property
     def _format(self) -> dict[str, Any]:
         return {"device": self.device, "dtype": self.dtype}
+
+
+def layers_of(options: Mapping[str, Any]) -> int:
+    """How many layers these options are meant for: one more than have boundaries."""
+    return len(options.get("boundary_rates", ())) + 1

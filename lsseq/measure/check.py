@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lsseq.errors import RequestError
-from lsseq.measure.case import Case, Shape
+from lsseq.measure.case import Case, Shape, layers_of
 from lsseq.measure.machine import without_tf32
 from lsseq.measure.parity import Deviation, measure_deviation
 from lsseq.measure.timing import Ratio, compare, forward, train
@@ -29,6 +29,9 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("RNN", {}),
     ("RNN", {"zoneout_hidden": 0.1}),
     ("RNN", {"norm": "layer"}),
+    ("HMLSTM", {"boundary_rates": [0.3, 0.1]}),
+    ("HMLSTM", {"boundary_rates": [0.3, 0.1], "gradient": "select"}),
+    ("HMLSTM", {"boundary_rates": [0.3, 0.1], "norm": "layer"}),
 )
 """Each cell with each option that changes its steps."""
 
@@ -107,7 +110,7 @@ class Recurrence:
 def check_recurrences(device: torch.device) -> Iterator[Recurrence]:
     """Check and time every recurrence of `RECURRENCES` on a device, one after the other."""
     for cell, options in RECURRENCES:
-        case = Case(cell, options, _SHAPE, device=device)
+        case = Case(cell, options, replace(_SHAPE, layers=layers_of(options)), device=device)
         layer = case.ours()
         yield Recurrence(
             case,
@@ -126,7 +129,8 @@ def _check(case: Case) -> BackEnd:
         typed, format = replace(case, dtype=dtype), str(dtype).removeprefix("torch.")
         if _refusal(typed) is None:
             try:
-                both = [measure_deviation(replace(typed, shape=shape)) for shape in (_SHAPE, _WIDER)]
+                shapes = (typed.shape, replace(_WIDER, layers=typed.shape.layers))
+                both = [measure_deviation(replace(typed, shape=shape)) for shape in shapes]
                 deviations[format] = max(both, key=lambda one: one.error / one.tolerance)
             except Exception as error:  # a kernel may fail to compile for a device: that is what is looked for
                 crashes[format] = f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lsseq.errors import RunError
-from lsseq.measure.case import Case
+from lsseq.measure.case import Case, Layer
 from lsseq.measure.machine import without_tf32
-from lsseq.nn.recurrent import Recurrent
+from lsseq.nn import HMOutput
 
 _WIDER = {
     torch.bfloat16: torch.float32,
@@ -93,21 +93,22 @@ def require_parity(case: Case) -> None:
         )
 
 
-def _results(layer: Recurrent, x: Tensor, states: tuple[Tensor, ...]) -> dict[str, Tensor]:
+def _results(layer: Layer, x: Tensor, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """By name, all that a layer computes from an input and initial states, in the layer's own format."""
     format = next(layer.parameters()).dtype
-    x, *states_ = (tensor.detach().to(format).requires_grad_() for tensor in (x, *states))
+    inputs = {name: tensor.detach().to(format).requires_grad_() for name, tensor in {"the input": x, **states}.items()}
+    x, *given = inputs.values()
     torch.manual_seed(1)  # governs the masks
-    results = _named(*layer(x, _hidden(states_)))
+    results = _named(layer(x, _hidden(given)))
     # Upstream gradients of ±1 are exact in every format.
     upstream = [torch.randint(0, 2, tensor.shape).mul(2).sub(1).to(tensor) for tensor in results.values()]
-    inputs = {"the input": x, **dict(zip(("h_0", "c_0"), states_, strict=False)), **dict(layer.named_parameters())}
+    inputs |= dict(layer.named_parameters())
     gradients = torch.autograd.grad(list(results.values()), list(inputs.values()), upstream)
     found = {name: tensor.detach() for name, tensor in results.items()}
     found |= {f"the gradient of {name}": tensor for name, tensor in zip(inputs, gradients, strict=True)}
     layer.eval()
     with torch.no_grad():
-        evaluated = _named(*layer(x, _hidden(states_)))
+        evaluated = _named(layer(x, _hidden(given)))
     return found | {f"{name} in evaluation": tensor for name, tensor in evaluated.items()}
 
 
@@ -116,8 +117,13 @@ def _hidden(states: Sequence[Tensor]) -> Any:
     return states[0] if len(states) == 1 else tuple(states)
 
 
-def _named(output: Tensor, last: Tensor | tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+def _named(result: Any) -> dict[str, Tensor]:
     """What a layer returns, by name."""
+    if isinstance(result, HMOutput):
+        by_layer = {"the output": result.outputs, "h_n": result.state[0], "c_n": result.state[1]}
+        layers = {f"{name} of layer {k}": part for name, parts in by_layer.items() for k, part in enumerate(parts)}
+        return layers | {"z": result.boundaries, "z̃": result.probabilities, "s": result.sums}
+    output, last = result
     h, *c = (last,) if isinstance(last, Tensor) else last
     return {"the output": output, "h_n": h, **({"c_n": c[0]} if c else {})}
 

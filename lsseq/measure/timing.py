@@ -62,13 +62,18 @@ def forward(layer: nn.Module, x: Tensor) -> Callable[[], object]:
 
 
 def train(layer: nn.Module, x: Tensor) -> Callable[[], object]:
-    """Forward and backward in training: the gradients of the parameters and of the input."""
+    """Forward and backward in training: the gradients of the parameters and of the input.
+
+    What a layer gives first is its output, or a tuple of outputs, all of which want a gradient.
+    """
     layer.train()
 
     def run() -> None:
         layer.zero_grad()
         x.grad = None
-        layer(x)[0].sum().backward()
+        output = layer(x)[0]
+        parts = output if isinstance(output, tuple) else (output,)
+        torch.autograd.backward([part.sum() for part in parts])
 
     return run
 

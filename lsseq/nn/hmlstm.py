@@ -46,14 +46,14 @@ class HMLSTM(nn.Module):
         nested: whether a layer finds boundaries only where the layer below has one.
         backend: `fused` for this project's kernels, in which a layer works only when something changes; `reference` for
             a loop over steps and layers, which defines the result; `auto` for the first where it can serve the options
-            (it has no layer norm, soft boundaries or `copy_top=False`). `explain()` says which and why.
+            (it has no soft boundaries, no `copy_top=False` and no model of one layer). `explain()` says which and why.
         device, dtype: of the parameters.
 
     The rows of all weights are i, f, g, o as in `torch.nn.LSTM` (4H), and the boundary's, which the top layer has not:
     `weight_ih_l{k}` from below, `weight_hh_l{k}` from the layer itself, `weight_th_l{k}` from above, `bias_l{k}`.
 
     Raises:
-        ValueError: sizes that do not fit, a rate outside [0, 1], or an unknown name.
+        ValueError: sizes that do not fit, a rate outside [0, 1], an unknown name, or a back end that cannot serve.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class HMLSTM(nn.Module):
             for name, shape in self._shapes(k).items():
                 self.register_parameter(f"{name}_l{k}", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
+        self.choose_backend(training=True)
 
     def _shapes(self, k: int) -> dict[str, tuple[int, ...]]:
         H, top = self.hidden_size[k], k == self.num_layers - 1
@@ -149,19 +150,19 @@ class HMLSTM(nn.Module):
         self._check(x, boundaries)
         hierarchy = self._hierarchy(boundaries, straight_through)
         states = self._initial(x) if state is None else self._given(state, x.shape[1])
-        return hm_kernel(self._choose(x).backend, x.device.type)(x, states, hierarchy)
+        return hm_kernel(self.choose_backend(self.training, x).backend, x.device.type)(x, states, hierarchy)
 
     def explain(self) -> str:
         """Which back end computes this layer and why, in one line."""
-        choice = self._choose()
+        choice = self.choose_backend(self.training)
         what = describe(choice.backend, next(self.parameters()).device.type)
         return f"HMLSTM: {choice.backend} ({what}): {choice.reason}"
 
-    def _choose(self, x: Tensor | None = None) -> Choice:
+    def choose_backend(self, training: bool, x: Tensor | None = None) -> Choice:
+        """The back end for an input, or for one like the parameters; in training and in evaluation it is the same."""
         like = next(self.parameters()) if x is None else x
         beyond = {
             "num_layers=1": self.num_layers == 1,
-            f"norm='{self.norm}'": self.norm is not None,
             "detector='soft'": self.detector == "soft",
             "copy_top=False": not self.copy_top,
         }
@@ -174,6 +175,7 @@ class HMLSTM(nn.Module):
             device=like.device.type,
             dtype=like.dtype,
             traced=followed(like.device.type),
+            gradient=training,
         )
         return choose(request)
 

@@ -59,6 +59,15 @@ def test_one_layer(cli: Cli) -> None:
     assert (row["backend"], row["dtype"], row["input"], row["layers"]) == ("reference", "float64", 5, 2)
 
 
+def test_an_hm_lstm(cli: Cli) -> None:
+    text = cli("bench", "--cell", "HMLSTM", *TINY).stdout
+    assert "HMLSTM(boundary_rates=[0.3, 0.1])" in text
+    options = ("--boundary-rates", "0.5,0.2,0.1", "--gradient", "select", "--norm", "layer", "--backend", "reference")
+    (row,) = json.loads(cli("bench", "--cell", "HMLSTM", *options, *TINY, "--json").stdout)["rows"]
+    assert row["options"] == {"norm": "layer", "boundary_rates": [0.5, 0.2, 0.1], "gradient": "select"}
+    assert (row["cell"], row["backend"], row["layers"]) == ("HMLSTM", "reference", 4)
+
+
 def test_a_low_rank_layer(cli: Cli) -> None:
     options = ("--rank", 2, "--diagonal", "--tied-rank", "--cell", "LSTM")
     (row,) = json.loads(cli("bench", *options, *TINY, "--json").stdout)["rows"]
@@ -95,6 +104,12 @@ def test_a_kernel_that_deviates_is_not_timed(cli: Cli) -> None:
         (["--diagonal"], "--diagonal needs --cell"),
         (["--cell", "RNN", "--rank", "999"], "RNN: rank should be an integer in range [1, 256], got 999"),
         (["--cell", "GRU", "--zoneout-cell", "0.1"], "GRU has no option `zoneout_cell`"),
+        (["--boundary-rates", "0.3"], "--boundary-rates needs --cell"),
+        (["--cell", "LSTM", "--boundary-rates", "0.3"], "LSTM has no option `boundary_rates`"),
+        (["--cell", "HMLSTM", "--reset", "after"], "HMLSTM has no option `reset`"),
+        (["--cell", "HMLSTM", "--layers", "2"], "HMLSTM: 2 layer(s) need 1 boundary rate(s), one for each but the top"),
+        (["--cell", "HMLSTM", "--boundary-rates", "0.3,2"], "Invalid value for '--boundary-rates'"),
+        (["--cell", "HMLSTM", "--backend", "cudnn"], "backend should be one of 'auto', 'fused', 'reference'"),
         (["--grid", "--steps", "9"], "--grid and --steps exclude each other"),
         (["--cell", "LSTM", "--norm", "layer", "--backend", "cudnn"], "cannot serve norm='layer'"),
         (["--backend", "cudnn"], "cannot serve zoneout_cell=0.5"),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import kernels_at_hand as at_hand
 import pytest
 import torch
+from torch import Tensor
 
 from lsseq.errors import RequestError, RunError
 from lsseq.measure.case import Case, Shape
 from lsseq.measure.machine import without_tf32
 from lsseq.measure.parity import measure_deviation, require_parity
+from lsseq.nn import HMOutput
+from lsseq.nn.cells.hmlstm import HMState
+from lsseq.nn.kernels import dispatch
+from lsseq.nn.kernels.hierarchy import Hierarchy, reference
 
 SHAPE = Shape(5, 6, batch=3, steps=7)
 ZONEOUT = {"zoneout_cell": 0.5, "zoneout_hidden": 0.2}
@@ -34,6 +40,8 @@ def test_sound_back_ends(cell: str, backend: str, dtype: torch.dtype) -> None:
         ("LSTM", {"weight_dropout": 0.5, "recurrent_dropout": 0.3}),
         ("GRU", {"reset": "before"}),
         ("RNN", {"zoneout_hidden": 1.0}),
+        ("HMLSTM", {"boundary_rates": [0.4]}),
+        ("HMLSTM", {"boundary_rates": [0.4], "norm": "layer", "gradient": "select", **ZONEOUT}),
     ],
 )
 def test_options_and_layers(cell: str, options: dict[str, object]) -> None:
@@ -65,6 +73,25 @@ def test_faults_are_found_and_named(fault: at_hand.Fault, tensor: str, least: fl
         "LSTM(zoneout_cell=0.5, zoneout_hidden=0.2) is not timed: its back end `fused` deviates from the reference: "
         f"{found}"
     )
+
+
+@pytest.mark.parametrize("name", ["the output of layer 1", "h_n of layer 0", "c_n of layer 1", "z̃", "s"])
+def test_faults_of_the_hm_lstm_are_found_and_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutput:
+        result = reference(x, states, hierarchy)
+        h, c, z = result.state
+        return {
+            "the output of layer 1": result._replace(outputs=(result.outputs[0], 1.0001 * result.outputs[1])),
+            "h_n of layer 0": result._replace(state=((1.0001 * h[0], h[1]), c, z)),
+            "c_n of layer 1": result._replace(state=(h, (c[0], 1.0001 * c[1]), z)),
+            "z̃": result._replace(probabilities=1.0001 * result.probabilities),
+            "s": result._replace(sums=1.0001 * result.sums),
+        }[name]
+
+    monkeypatch.setitem(dispatch._HM_FUSED, "cpu", faulty)
+    case = Case("HMLSTM", {"boundary_rates": [0.4]}, Shape(5, 6, batch=3, steps=7, layers=2), "fused")
+    with at_hand.fused(), pytest.raises(RunError, match=f": {name}( in evaluation)? is off by 1.0e-04"):
+        require_parity(case)
 
 
 def test_a_sound_kernel_is_not_refused() -> None:

@@ -53,11 +53,13 @@ def normal(x: np.ndarray, gain: np.ndarray, bias: np.ndarray | float = 0.0) -> n
     return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * gain + bias
 
 
-def by_hand(layer: lnn.HMLSTM, x: Tensor, state: Any, forced: Tensor | None = None) -> tuple[list, np.ndarray]:
+def by_hand(
+    layer: lnn.HMLSTM, x: Tensor, state: Any, forced: Tensor | None = None
+) -> tuple[list, np.ndarray, np.ndarray]:
     """One example after another, one step after another, one layer after another, with numpy and `if`."""
     p = {name: value.detach().numpy() for name, value in layer.named_parameters()}
     outputs = [np.zeros((len(x), x.shape[1], H)) for H in SIZES]
-    boundaries = np.zeros((len(x), x.shape[1], 2))
+    boundaries, sums = np.zeros((2, len(x), x.shape[1], 2))
     for b in range(x.shape[1]):
         h, c, z = ([part[b].numpy().copy() for part in parts] for parts in state)
         for t in range(len(x)):
@@ -96,9 +98,9 @@ def by_hand(layer: lnn.HMLSTM, x: Tensor, state: Any, forced: Tensor | None = No
                     if layer.nested:
                         found *= z_below
                     z[k] = np.array([found if forced is None else float(forced[t, b, k])])
-                    boundaries[t, b, k] = z[k][0]
+                    boundaries[t, b, k], sums[t, b, k] = z[k][0], s[-1]
                     below, z_below = h[k], z[k][0]
-    return outputs, boundaries
+    return outputs, boundaries, sums
 
 
 VARIANTS: list[dict[str, Any]] = [
@@ -120,10 +122,10 @@ def test_equals_an_independent_implementation(options: dict[str, Any], forced: b
     layer, x, state = make(**options), data(), initial()
     given = patterns() if forced else None
     result = layer(x, state, given)
-    outputs, boundaries = by_hand(layer, x, state, given)
+    outputs, boundaries, sums = by_hand(layer, x, state, given)
     assert 0 < boundaries.mean() < 1
     assert np.array_equal(result.boundaries.detach().numpy(), boundaries)
-    for got, want in zip(result.outputs, outputs, strict=True):
+    for got, want in zip((*result.outputs, result.sums), (*outputs, sums), strict=True):
         np.testing.assert_allclose(got.detach().numpy(), want, rtol=1e-11, atol=1e-13)
 
 
@@ -150,6 +152,7 @@ def test_worked_example() -> None:
         [0.734070431693678, 0.507914521381611],
     ]
     np.testing.assert_allclose(result.probabilities.detach().squeeze(1), probabilities, rtol=1e-12)
+    np.testing.assert_allclose(result.sums.detach().squeeze(1), 2 * np.array(probabilities) - 1, rtol=1e-11)
     c = torch.cat(result.state[1]).detach().flatten()
     np.testing.assert_allclose(c, [0.328098999870903, 0.091170644528876, 0.012164499845807], rtol=1e-12)
 
@@ -236,7 +239,7 @@ def test_one_layer_is_an_lstm() -> None:
         layer_of.bias_hh_l0.zero_()
     result = layer(data())
     torch.testing.assert_close(result.outputs[0], layer_of(data())[0], rtol=1e-12, atol=1e-13)
-    assert result.boundaries.shape == result.probabilities.shape == (T, B, 0)
+    assert result.boundaries.shape == result.probabilities.shape == result.sums.shape == (T, B, 0)
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": "layer"}, {"zoneout_cell": 0.3}], ids=str)
@@ -288,9 +291,9 @@ def surrogate(layer: lnn.HMLSTM, x: Tensor, state: Any, hard: Tensor, soft: Tens
                 zb0 = torch.ones_like(z_below) if k == 0 else hard[t, :, k - 1 : k]
                 operations = HMLSTMCell._operations(cell, z0, zb0)
                 object.__setattr__(cell, "_operations", lambda *_, found=operations: found)
-            new, probability = cell.step(cell.from_below(below), z_below, above, frozen, t)
-            if probability is not None:
-                z = hard[t, :, k : k + 1] + probability - soft[t, :, k : k + 1]
+            new, finding = cell.step(cell.from_below(below), z_below, above, frozen, t)
+            if finding is not None:
+                z = hard[t, :, k : k + 1] + finding.probability - soft[t, :, k : k + 1]
                 new = new._replace(z=z)
             states.append(new)
             outputs[k].append(new.h)

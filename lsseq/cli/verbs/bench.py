@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _OPTIONS = (
     *("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"),
     *("rank", "diagonal", "tied_rank", "norm", "reset"),
+    *("boundary_rates", "gradient"),
 )
 _SIZES = ("input", "hidden", "layers", "batch", "steps")
 
@@ -33,6 +34,12 @@ def _rate(name: str, text: str) -> Callable[..., Any]:
     return click.option(name, type=click.FloatRange(0, 1), metavar="RATE", help=text)
 
 
+def _rates(context: click.Context, parameter: click.Parameter, text: str | None) -> list[float] | None:
+    """0.3,0.1 as numbers."""
+    kind = click.FloatRange(0, 1)
+    return None if text is None else [float(kind(part, parameter, context)) for part in text.split(",")]
+
+
 @click.command(
     short_help="Time recurrences against torch.nn.",
     epilog="""\b
@@ -40,10 +47,13 @@ Examples:
   lsseq bench
   lsseq bench --cell LSTM --zoneout-cell 0.5 --zoneout-hidden 0.05 --hidden 1000 --input 50 --batch 32
   lsseq bench --cell LSTM --rank 128 --hidden 1024 --input 128 --batch 32
+  lsseq bench --cell HMLSTM --boundary-rates 0.3,0.1 --norm layer --hidden 512 --input 128
   lsseq bench --grid --json > bench.json""",
 )
-@click.option("--cell", type=click.Choice(["LSTM", "GRU", "RNN"]), help="Only this one, with the options that follow.")
-@_rate("--zoneout-cell", "Rate at which c keeps its old value (LSTM).")
+@click.option(
+    "--cell", type=click.Choice(["LSTM", "GRU", "RNN", "HMLSTM"]), help="Only this one, with the options that follow."
+)
+@_rate("--zoneout-cell", "Rate at which c keeps its old value (LSTM, HMLSTM).")
 @_rate("--zoneout-hidden", "Rate at which h keeps its old value.")
 @_rate("--recurrent-dropout", "Rate of dropping candidates (LSTM, GRU).")
 @_rate("--weight-dropout", "Rate of dropping hidden-to-hidden weights.")
@@ -53,11 +63,18 @@ Examples:
 @click.option("--norm", type=click.Choice(["layer"]), help="Layer normalisation.")
 @click.option("--reset", type=click.Choice(["after", "before"]), help="Where the reset gate acts (GRU).")
 @click.option(
+    "--boundary-rates",
+    callback=_rates,
+    metavar="RATE,RATE…",
+    help="Forced boundaries of each layer but the top one (HMLSTM)  [default: 0.3,0.1]",
+)
+@click.option("--gradient", type=click.Choice(["product", "select"]), help="Of the boundaries (HMLSTM).")
+@click.option(
     "--backend", type=click.Choice(["auto", "cudnn", "fused", "reference"]), default="auto", show_default=True
 )
 @_size("--input", "I", "Size of the input  [default: H]")
 @_size("--hidden", "H", "Units of a layer  [default: 256]")
-@_size("--layers", "L", "[default: 1]")
+@_size("--layers", "L", "[default: 1; of an HMLSTM one more than boundary rates]")
 @_size("--batch", "B", "Sequences side by side  [default: 64]")
 @_size("--steps", "T", "[default: 100]")
 @click.option("--grid", is_flag=True, help="Many shapes, H 128 to 2048; for zoneout LSTM where no cell is given.")
@@ -82,14 +99,17 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Time recurrences of lsseq.nn against their namesakes of torch.nn, in one process and in turn: forward in
-    evaluation, and forward with backward in training. What is shown is the median of the ratios of neighbouring runs.
+    """Time recurrences of lsseq.nn against their namesakes of torch.nn (HMLSTM against LSTM), in one process and in
+    turn: forward in evaluation, and forward with backward in training. What is shown is the median of the ratios of
+    neighbouring runs.
 
     Without --cell a table of recurrences, without sizes at two shapes. A comparison ends after the pairs asked for, or
     after a minute. No back end is timed that deviates from the reference.
     """
     options = {name: given[name] for name in _OPTIONS if given[name] is not None}
     sizes = {name: given[name] for name in _SIZES if given[name] is not None}
+    if cell == "HMLSTM":
+        options.setdefault("boundary_rates", [0.3, 0.1])
     if options and cell is None:
         raise RequestError(f"--{next(iter(options)).replace('_', '-')} needs --cell")
     if grid and sizes:
@@ -99,12 +119,14 @@ def command(
     import torch
 
     from lsseq.measure.bench import GRID, RECURRENCES, SHAPES, ZONEOUT, estimate_seconds, measure
-    from lsseq.measure.case import Case
+    from lsseq.measure.case import Case, layers_of
     from lsseq.measure.machine import busy, choose_device, this_machine
 
     on, number = choose_device(device), getattr(torch, dtype)
     recurrences = [(cell, options)] if cell is not None else [ZONEOUT] if grid else RECURRENCES
-    shapes = GRID if grid else [_shape(**sizes)] if sizes or cell is not None else SHAPES
+    layers = {"layers": layers_of(options)}
+    grid_shapes = [replace(shape, **layers) for shape in GRID]
+    shapes = grid_shapes if grid else [_shape(**layers | sizes)] if sizes or cell is not None else SHAPES
     cases = [Case(name, with_, shape, backend, on, number) for name, with_ in recurrences for shape in shapes]
     for case in cases:
         case.ours()  # a wrong request is refused before anything is measured

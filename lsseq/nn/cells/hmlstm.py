@@ -40,6 +40,22 @@ class HMState(NamedTuple):
     z: Tensor
 
 
+class Finding(NamedTuple):
+    """What a layer's detector has at a step: its sum s and the probability z̃ of a boundary, (B, 1) each."""
+
+    sum: Tensor
+    probability: Tensor
+
+
+def product(x: Tensor, weight: Tensor, gain: Tensor | None) -> Tensor:
+    """x Wᵀ, its gates normalised where there is a gain; not the boundary's row, for the norm of one value is 0."""
+    plain = F.linear(x, weight)
+    if gain is None:
+        return plain
+    gates, boundary = torch.split(plain, [len(gain), plain.shape[-1] - len(gain)], dim=-1)
+    return torch.cat([layer_norm(gates, gain), boundary], dim=-1)
+
+
 @dataclass(frozen=True)
 class HMLSTMCell:
     """One step of a layer. z and h_above are of the step before, z_b and h_below of this one (equations 1 to 9):
@@ -72,16 +88,16 @@ class HMLSTMCell:
 
     def from_below(self, below: Tensor) -> Tensor:
         """N(W h_below), for one step or for all: (…, units below) to (…, R)."""
-        return self._product(below, self.weights.below, self.weights.below_gain)
+        return product(below, self.weights.below, self.weights.below_gain)
 
     def step(
         self, from_below: Tensor, z_below: Tensor, above: Tensor | None, state: HMState, t: int
-    ) -> tuple[HMState, Tensor | None]:
-        """The state after step t, and the probability of a boundary (B, 1), which the top layer has not."""
+    ) -> tuple[HMState, Finding | None]:
+        """The state after step t, and what the detector has found, which the top layer has not."""
         weights, (h, c, z) = self.weights, state
-        s = self._product(h, weights.hidden, weights.hidden_gain) + z_below * from_below + weights.bias
+        s = product(h, weights.hidden, weights.hidden_gain) + z_below * from_below + weights.bias
         if weights.above is not None and above is not None:
-            s = s + z * self._product(above, weights.above, weights.above_gain)
+            s = s + z * product(above, weights.above, weights.above_gain)
         gates, boundary = torch.split(s, [4 * h.shape[1], s.shape[1] - 4 * h.shape[1]], dim=-1)
         i, f, g, o = gates.chunk(4, dim=-1)
         new = torch.sigmoid(i) * torch.tanh(g)
@@ -95,7 +111,7 @@ class HMLSTMCell:
             return HMState(new_h, new_c, z), None
         allowed = z_below.detach() if self.nested else (1 - copy).detach() if self.holds else None
         probability, z = self.detector(boundary, t, allowed)
-        return HMState(new_h, new_c, z), probability
+        return HMState(new_h, new_c, z), Finding(boundary, probability)
 
     def _operations(self, z: Tensor, z_below: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """How much FLUSH, UPDATE and COPY there is, (B, 1) each: one of them is 1 where boundaries are 0 or 1."""
@@ -103,14 +119,6 @@ class HMLSTMCell:
             z, z_below = z.detach(), z_below.detach()
         flush = z if self.flushes else torch.zeros_like(z)
         return flush, (1 - flush) * z_below, (1 - flush) * (1 - z_below)
-
-    def _product(self, x: Tensor, weight: Tensor, gain: Tensor | None) -> Tensor:
-        """x Wᵀ, its gates normalised where there is a gain; not the boundary's row, for the norm of one value is 0."""
-        product = F.linear(x, weight)
-        if gain is None:
-            return product
-        gates, boundary = torch.split(product, [len(gain), product.shape[-1] - len(gain)], dim=-1)
-        return torch.cat([layer_norm(gates, gain), boundary], dim=-1)
 
     def _norm_cell(self, c: Tensor) -> Tensor:
         """What the output's tanh sees; the cell that is carried stays as it is, or COPY would change it."""

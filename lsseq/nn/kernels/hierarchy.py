@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from lsseq.nn.cells.hmlstm import HMLSTMCell, HMState, HMWeights
+from lsseq.nn.cells.hmlstm import Finding, HMLSTMCell, HMState, HMWeights
 from lsseq.nn.parts.boundary import Detector, DetectorKind
 from lsseq.nn.parts.zoneout import zoneout
 from lsseq.nn.random import Draws, Kind
@@ -29,6 +29,8 @@ class HMOutput(NamedTuple):
     """z of each layer below the top, (T, B, L-1)."""
     probabilities: Tensor
     """z̃ of each layer below the top, (T, B, L-1)."""
+    sums: Tensor
+    """s of each layer below the top, (T, B, L-1): of what the detector makes z̃, before the slope."""
     state: tuple[Tensors, Tensors, Tensors]
     """(h, c, z) after the last step, each of L layers: (B, H_l), (B, H_l), (B, 1)."""
 
@@ -75,7 +77,7 @@ def reference(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMO
     T, B, L = x.shape[0], x.shape[1], len(cells)
     first, always = cells[0].from_below(x).unbind(0), x.new_ones(B, 1)
     passed: list[list[HMState]] = []
-    probabilities: list[Tensor] = []  # of each step, then of each layer
+    findings: list[Finding] = []  # of each step, then of each layer
     before = list(states)
     for t in range(T):
         now: list[HMState] = []
@@ -83,18 +85,24 @@ def reference(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMO
             from_below = first[t] if k == 0 else cell.from_below(now[k - 1].h)
             z_below = always if k == 0 else now[k - 1].z
             above = before[k + 1].h if k + 1 < L else None
-            state, probability = cell.step(from_below, z_below, above, before[k], t)
+            state, finding = cell.step(from_below, z_below, above, before[k], t)
             now.append(state)
-            if probability is not None:
-                probabilities.append(probability)
+            if finding is not None:
+                findings.append(finding)
         passed.append(now)
         before = now
-    none = x.new_empty(T, B, 0)
-    found = [torch.cat([layer.z for layer in step[:-1]], dim=-1) for step in passed] if L > 1 else []
+
+    def by_layer(parts: list[Tensor]) -> Tensor:
+        """(B, 1) of each step, then of each layer below the top, as (T, B, L-1)."""
+        if L == 1:
+            return x.new_empty(T, B, 0)
+        return torch.stack(parts).view(T, L - 1, B).transpose(1, 2).contiguous()
+
     return HMOutput(
         outputs=tuple(torch.stack([step[k].h for step in passed]) for k in range(L)),
-        boundaries=torch.stack(found) if found else none,
-        probabilities=torch.stack(probabilities).view(T, L - 1, B).transpose(1, 2).contiguous() if L > 1 else none,
+        boundaries=by_layer([layer.z for step in passed for layer in step[:-1]]),
+        probabilities=by_layer([finding.probability for finding in findings]),
+        sums=by_layer([finding.sum for finding in findings]),
         state=(
             tuple(layer.h for layer in before),
             tuple(layer.c for layer in before),

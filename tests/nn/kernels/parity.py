@@ -124,3 +124,17 @@ def assert_parity(
     """The fused kernels give what the reference gives."""
     got, want = (results(layer, backend, x, states, loss, inputs_learn) for backend in ("fused", "reference"))
     assert_close(got, want, tolerance)
+
+
+def poison_new_memory(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Fills with NaN, until the test ends, what PyTorch gives of memory that nobody wrote to; and lists it."""
+    new_empty, empty_like = torch.Tensor.new_empty, torch.empty_like
+    filled = []
+
+    def poisoned(part: Tensor) -> Tensor:
+        filled.append(part)
+        return part.fill_(torch.nan)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *size: poisoned(new_empty(self, *size)))
+    monkeypatch.setattr(torch, "empty_like", lambda like: poisoned(empty_like(like)))
+    return filled

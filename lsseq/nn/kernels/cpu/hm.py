@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lsseq.nn.cells.hmlstm import HMState
@@ -22,6 +21,15 @@ from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.random import Kind
 
 _KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN)
+
+_GAINS = ("below_gain", "hidden_gain", "above_gain", "cell_gain", "cell_bias")
+_GIVEN = ("h0", "c0", "z0", "w_below", "w_hidden", "w_above", "bias", *_GAINS)
+"""What is given of each layer; gradients have a `d_` before the name."""
+
+_D_PRODUCTS = ("d_from_below", "d_from_hidden", "d_from_above")
+
+_FOUND = ("boundaries", "probabilities", "detector_sums")
+"""What comes out of the detectors, (T, B, L-1) each."""
 
 
 class _Layer(ctypes.Structure):
@@ -33,21 +41,11 @@ class _Layer(ctypes.Structure):
         *(
             (name, c_void_p)
             for name in (
-                *("w_below", "w_hidden", "w_above", "bias", "h0", "c0", "z0", "output"),
-                *(
-                    "event",
-                    "source",
-                    "above",
-                    "starts",
-                    "plain",
-                    "h",
-                    "c",
-                    "gates",
-                    "from_hidden",
-                    "for_below",
-                    "input",
-                ),
-                *("d_output", "d_h", "d_c", "d_z", "d_sums", "d_sum_z", "d_hidden_z", "d_below_z", "d_bias_z"),
+                *("w_below", "w_hidden", "w_above", "bias", *_GAINS, "h0", "c0", "z0", "output"),
+                *("event", "source", "above", "starts", "plain", "h", "c", "gates"),
+                *("from_hidden", "for_below", "input", "from_below", "hidden_scale", "for_below_scale", "below_scale"),
+                *("d_output", "d_h", "d_c", "d_z", "d_sums", *_D_PRODUCTS, *(f"d_{gain}" for gain in _GAINS)),
+                *("d_sum_z", "d_hidden_z", "d_below_z", "d_bias_z"),
             )
         ),
     )
@@ -69,69 +67,73 @@ class _Call(ctypes.Structure):
         ("thresholds", c_int64 * len(_KINDS)),
         *(
             (name, c_void_p)
-            for name in (
-                *("from_input", "forced", "numbers", "boundaries", "probabilities", "d_boundaries", "d_probabilities"),
-                "d_from_input",
-            )
+            for name in (*("x", "forced", "numbers", *_FOUND, *(f"d_{name}" for name in _FOUND), "d_x"),)
         ),
         ("layer", ctypes.POINTER(_Layer)),
     )
 
-
-_GIVEN = ("h0", "c0", "z0", "w_below", "w_hidden", "w_above", "bias")
-"""What is given of each layer; gradients have a `d_` before the name."""
 
 Arrays = dict[str, Tensor]
 """Tensors by the field that points to them: NAME of the call, K.NAME of layer K; absent ones are not there."""
 
 
 def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutput:
-    """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`) for what
-    `lsseq.nn.kernels.dispatch` hands to it."""
+    """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`), for what its choice (`dispatch`) hands to it.
+
+    Raises:
+        ValueError: input, states and parameters differ in their dtype.
+    """
     weights, L = hierarchy.weights, len(hierarchy.weights)
-    given: list[Tensor | None] = [F.linear(x, weights[0].below)]
-    for k, (layer, state) in enumerate(zip(weights, states, strict=True)):
-        given += [*state, None if k == 0 else layer.below, layer.hidden, layer.above, layer.bias]
+    given: list[Tensor | None] = [x]
+    for layer, state in zip(weights, states, strict=True):
+        given += [*state, layer.below, layer.hidden, layer.above, layer.bias]
+        given += [layer.below_gain, layer.hidden_gain, layer.above_gain, layer.cell_gain, layer.cell_bias]
+    types = sorted({str(part.dtype) for part in given if part is not None})
+    if len(types) > 1:
+        raise ValueError(f"expected an input, a state and parameters of one dtype, got {', '.join(types)}")
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
         results = _Sequence.apply(hierarchy, *given)  # type: ignore[no-untyped-call]
     else:
-        results = _results(_run_forward(hierarchy, given), L)
-    outputs, (boundaries, probabilities) = results[:L], results[L : L + 2]
-    h, c, z = results[L + 2 : 2 * L + 2], results[2 * L + 2 : 3 * L + 2], results[3 * L + 2 :]
-    return HMOutput(outputs, boundaries, probabilities, (h, c, (*z, states[-1].z)))
+        results = _results(_run_forward(hierarchy, given, saves=False), L)
+    outputs, (boundaries, probabilities, sums), last = results[:L], results[L : L + 3], results[L + 3 :]
+    h, c, z = last[:L], last[L : 2 * L], (*last[2 * L :], states[-1].z)
+    return HMOutput(outputs, boundaries, probabilities, sums, (h, c, z))
 
 
-def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays:
-    """The forward pass: what was given, what came out, and what the backward pass needs."""
-    names = ["from_input", *(f"{k}.{name}" for k in range(len(hierarchy.weights)) for name in _GIVEN)]
+def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None], *, saves: bool) -> Arrays:
+    """The forward pass: what was given, what came out, and, where a backward pass follows (`saves`), what it needs."""
+    names = ["x", *(f"{k}.{name}" for k in range(len(hierarchy.weights)) for name in _GIVEN)]
     arrays = {name: part.contiguous() for name, part in zip(names, given, strict=True) if part is not None}
-    from_input, L = arrays["from_input"], len(hierarchy.weights)
-    T, B, _ = from_input.shape
+    x, L = arrays["x"], len(hierarchy.weights)
+    T, B, _ = x.shape
     N = (T + 1) * B  # as many events as there can be; memory that is not written is not taken
-    whole = partial(torch.empty, device=from_input.device)
-    arrays["boundaries"], arrays["probabilities"] = (from_input.new_empty(T, B, L - 1) for _ in range(2))
+    whole = partial(torch.empty, device=x.device)
+    arrays |= {name: x.new_empty(T, B, L - 1) for name in _FOUND}
     for k, layer in enumerate(hierarchy.weights):
         H = layer.hidden.shape[1]
         arrays |= {
-            f"{k}.output": from_input.new_empty(T, B, H),
+            f"{k}.output": x.new_empty(T, B, H),
             f"{k}.event": whole(T + 1, B, dtype=torch.int32),
             f"{k}.source": whole(N, dtype=torch.int32),
             f"{k}.above": whole(N, dtype=torch.int32),
             f"{k}.starts": whole(T + 2, dtype=torch.int64),
             f"{k}.plain": whole(T, dtype=torch.int64),
-            f"{k}.h": from_input.new_empty(N, H),
-            f"{k}.c": from_input.new_empty(N, H),
-            f"{k}.gates": from_input.new_empty(N, 4 * H),
-            f"{k}.from_hidden": from_input.new_empty(N, 4 * H),
+            f"{k}.h": x.new_empty(N, H),
+            f"{k}.c": x.new_empty(N, H),
+            f"{k}.gates": x.new_empty(N, 4 * H),
+            f"{k}.from_hidden": x.new_empty(N, 4 * H),
+            f"{k}.input": x.new_empty(N, layer.below.shape[1]),
         }
-        if k > 0:
-            below = hierarchy.weights[k - 1]
-            arrays[f"{k}.input"] = from_input.new_empty(N, layer.below.shape[1])
-            if below.above is not None:
-                arrays[f"{k}.for_below"] = from_input.new_empty(N, 4 * below.hidden.shape[1])
+        if k > 0 and (below := hierarchy.weights[k - 1]).above is not None:
+            arrays[f"{k}.for_below"] = x.new_empty(N, 4 * below.hidden.shape[1])
+        if layer.hidden_gain is not None:
+            scales = ("hidden_scale", "for_below_scale", "below_scale")
+            arrays |= {f"{k}.{name}": x.new_empty(N) for name in scales}
+            if saves:
+                arrays[f"{k}.from_below"] = x.new_empty(N, 4 * H)
     if hierarchy.forced is not None:
-        arrays["forced"] = hierarchy.forced.to(from_input.dtype).contiguous()
-    numbers = [hierarchy.numbers(k, from_input) for k in range(L - 1)]
+        arrays["forced"] = hierarchy.forced.to(x.dtype).contiguous()
+    numbers = [hierarchy.numbers(k, x) for k in range(L - 1)]
     if None not in numbers:
         arrays["numbers"] = torch.stack(cast(list[Tensor], numbers))
     _call("hm_forward", hierarchy, arrays)
@@ -139,24 +141,23 @@ def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None]) -> Arrays
 
 
 def _results(arrays: Arrays, L: int) -> tuple[Tensor, ...]:
-    """Outputs, boundaries, probabilities, last h, last c of each layer, last z of each but the top."""
+    """Outputs, `_FOUND`, last h, last c of each layer, last z of each but the top."""
     boundaries = arrays["boundaries"]
     last = [arrays[f"{k}.event"][-1].long() for k in range(L)]
     return (
         *(arrays[f"{k}.output"] for k in range(L)),
-        boundaries,
-        arrays["probabilities"],
+        *(arrays[name] for name in _FOUND),
         *(arrays[f"{k}.{name}"][last[k]] for name in "hc" for k in range(L)),
         *(boundaries[-1, :, k : k + 1].clone() for k in range(L - 1)),
     )
 
 
 class _Sequence(torch.autograd.Function):
-    """(W x of the first layer (T, B, 4H + 1), then of each layer `_GIVEN`) -> `_results`."""
+    """(x (T, B, I), then of each layer `_GIVEN`) -> `_results`."""
 
     @staticmethod
     def forward(ctx: Any, hierarchy: Hierarchy, *given: Tensor | None) -> tuple[Tensor, ...]:
-        arrays = _run_forward(hierarchy, given)
+        arrays = _run_forward(hierarchy, given, saves=True)
         ctx.set_materialize_grads(False)
         ctx.hierarchy, ctx.names = hierarchy, tuple(arrays)
         ctx.save_for_backward(*arrays.values())
@@ -168,15 +169,15 @@ class _Sequence(torch.autograd.Function):
         hierarchy: Hierarchy = ctx.hierarchy
         L = len(hierarchy.weights)
         arrays: Arrays = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
-        names = [f"{k}.d_output" for k in range(L)] + ["d_boundaries", "d_probabilities"]
+        names = [f"{k}.d_output" for k in range(L)] + [f"d_{name}" for name in _FOUND]
         names += [f"{k}.d_{name}" for name in "hcz" for k in range(L)][:-1]
         given = {name: d.contiguous() for name, d in zip(names, d_results, strict=True) if d is not None}
-        found: Arrays = {"d_from_input": torch.empty_like(arrays["from_input"])}
+        found: Arrays = {"d_x": torch.empty_like(arrays["x"])} if ctx.needs_input_grad[1] else {}
         counts = [int(arrays[f"{k}.starts"][-1]) for k in range(L)]
         for k, N in enumerate(counts):
             found |= _gradient_arrays(arrays, given, k, N)
         _call("hm_backward", hierarchy, arrays | given | found)
-        gradients: list[Tensor | None] = [found["d_from_input"]]
+        gradients = [found.get("d_x")]
         for k in range(L):
             gradients += [found[f"{k}.d_{name}"] for name in "hcz"]
             gradients += _weight_gradients(arrays, found, k, counts)
@@ -187,6 +188,8 @@ def _gradient_arrays(arrays: Arrays, given: Arrays, k: int, N: int) -> Arrays:
     """The arrays of a layer of N events that the backward pass writes; those of its last state it goes on from."""
     h = arrays[f"{k}.h"]
     B, H = arrays[f"{k}.h0"].shape
+    d_sums = h.new_empty(N, 4 * H)
+    normed = f"{k}.hidden_gain" in arrays
     # Those of the last state are written over, therefore a copy.
     last = {name: given.get(f"{k}.d_{name}") for name in "hcz"}
     found = {
@@ -194,7 +197,9 @@ def _gradient_arrays(arrays: Arrays, given: Arrays, k: int, N: int) -> Arrays:
         for name, d in last.items()
     }
     return found | {
-        f"{k}.d_sums": h.new_empty(N, 4 * H),
+        f"{k}.d_sums": d_sums,
+        **{f"{k}.{name}": torch.empty_like(d_sums) if normed else d_sums for name in _D_PRODUCTS},
+        **{f"{k}.d_{gain}": h.new_zeros(B, *arrays[f"{k}.{gain}"].shape) for gain in _GAINS if f"{k}.{gain}" in arrays},
         f"{k}.d_sum_z": h.new_zeros(N),
         f"{k}.d_hidden_z": h.new_zeros(N),
         f"{k}.d_below_z": h.new_zeros(N),
@@ -203,32 +208,33 @@ def _gradient_arrays(arrays: Arrays, given: Arrays, k: int, N: int) -> Arrays:
 
 
 def _weight_gradients(arrays: Arrays, found: Arrays, k: int, counts: list[int]) -> list[Tensor | None]:
-    """The gradients of w_below, w_hidden, w_above and bias of a layer, each one product over all events."""
+    """The gradients of a layer's parameters in the order of `_GIVEN`; of a weight, one product over all events."""
     N, B, top = counts[k], arrays[f"{k}.h0"].shape[0], k == len(counts) - 1
-    d_sums, d_sum_z = found[f"{k}.d_sums"][B:], found[f"{k}.d_sum_z"][B:]
+    d_below, d_hidden, d_above = (found[f"{k}.{name}"][B:] for name in _D_PRODUCTS)
     h = arrays[f"{k}.h"][:N]
 
     def with_detector(gates: Tensor, boundary: Tensor) -> Tensor:
         return gates if top else torch.cat([gates, boundary.unsqueeze(0)])
 
-    below = None
-    if k > 0:
-        read = arrays[f"{k}.input"][B:N]
-        below = with_detector(d_sums.t() @ read, d_sum_z @ read)
-    hidden = with_detector(d_sums.t() @ h[arrays[f"{k}.source"][B:N]], found[f"{k}.d_hidden_z"] @ h)
+    read = arrays[f"{k}.input"][B:N]
+    below = with_detector(d_below.t() @ read, found[f"{k}.d_sum_z"][B:] @ read)
+    hidden = with_detector(d_hidden.t() @ h[arrays[f"{k}.source"][B:N]], found[f"{k}.d_hidden_z"] @ h)
     above = None
     if f"{k}.w_above" in arrays:
         h_above, event = arrays[f"{k + 1}.h"][: counts[k + 1]], arrays[f"{k}.above"][B:N]
         reads = (event >= 0).nonzero().squeeze(1)
-        gates = d_sums[reads].t() @ h_above[event[reads]]
+        gates = d_above[reads].t() @ h_above[event[reads]]
         above = with_detector(gates, found[f"{k + 1}.d_below_z"] @ h_above)
-    bias = d_sums.sum(0)
-    return [below, hidden, above, bias if top else torch.cat([bias, found[f"{k}.d_bias_z"].sum(0, keepdim=True)])]
+    bias = found[f"{k}.d_sums"][B:].sum(0)
+    if not top:
+        bias = torch.cat([bias, found[f"{k}.d_bias_z"].sum(0, keepdim=True)])
+    d_gains = (found.get(f"{k}.d_{gain}") for gain in _GAINS)
+    return [below, hidden, above, bias, *(None if d is None else d.sum(0) for d in d_gains)]
 
 
 def _call(name: str, hierarchy: Hierarchy, arrays: Arrays) -> None:
     """Run a function of the library on these arrays."""
-    T, B, _ = arrays["from_input"].shape
+    T, B, _ = arrays["x"].shape
     layers = (_Layer * len(hierarchy.weights))()
     work = 0
     for layer, weights in zip(layers, hierarchy.weights, strict=True):
@@ -257,4 +263,4 @@ def _call(name: str, hierarchy: Hierarchy, arrays: Arrays) -> None:
     for field, tensor in arrays.items():
         k, _, of_layer = field.rpartition(".")
         setattr(layers[int(k)] if k else call, of_layer, tensor.data_ptr())
-    native.call_function(name, arrays["from_input"].dtype, call)
+    native.call_function(name, arrays["x"].dtype, call)

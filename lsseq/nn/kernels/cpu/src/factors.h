@@ -94,7 +94,7 @@ static void multiply_right(Thread *me, int64_t t, const Stage *stage, const real
     const int64_t end = share(columns, me->member + 1, me->team);
     real *narrow = narrow_at(work, stage, stage->narrow, t);
     if (stage->inner.packed)
-        multiply(&stage->inner, B, states, narrow, 0, me->products, me->member, me->team);
+        multiply(&stage->inner, B, states, narrow, me->products, me->member, me->team);
     for (int64_t k = share(columns, me->member, me->team); !stage->inner.packed && k < end; k++)
         for (int64_t r = 0; r < B; r++)
             narrow[r * columns + k] = dot(stage->right + k * H, states + r * H, H);

@@ -10,6 +10,7 @@
 typedef struct {
     HmWork work;
     int backward;
+    int64_t widest; /* units of a layer */
 } HmJob;
 
 static void pack_layer(const Member *me, int l, int backward)
@@ -18,8 +19,7 @@ static void pack_layer(const Member *me, int l, int backward)
     const HmLayer *layer = &call->layer[l];
     Matrices *matrices = &me->work->matrices[l];
     pack_matrix(&matrices->hidden, layer->w_hidden, layer->units, !backward, me->member, me->team);
-    if (l > 0)
-        pack_matrix(&matrices->below, layer->w_below, layer->below, !backward, me->member, me->team);
+    pack_matrix(&matrices->below, layer->w_below, layer->below, !backward, me->member, me->team);
     if (layer->w_above)
         pack_matrix(&matrices->above, layer->w_above, layer[1].units, !backward, me->member, me->team);
 }
@@ -34,6 +34,8 @@ static void hm_member(void *data)
     Member me = {.work = work, .call = call, .member = member, .team = team_size()};
     me.scratch = work->scratch + member * B * MOST_WIDTH * LANES;
     me.order = work->order + member * B;
+    for (int k = 0; k < 3; k++)
+        me.units[k] = work->units + (member * 3 + k) * job->widest;
     for (int kind = 0; kind < 2; kind++)
         me.row_words[kind] = work->row_words + (member * 2 + kind) * 2 * B;
     for (int l = 0; l < call->layers; l++)
@@ -63,7 +65,6 @@ static int64_t lay_out(HmJob *job, char *arena)
     const HmCall *call = work->call;
     const int64_t B = call->rows, size = (int64_t)sizeof(real);
     char *end = arena;
-    int64_t widest = 0;
     work->matrices = next(&end, call->layers * (int64_t)sizeof(Matrices));
     for (int l = 0; l < call->layers; l++) {
         const HmLayer *layer = &call->layer[l];
@@ -73,18 +74,20 @@ static int64_t lay_out(HmJob *job, char *arena)
             .hidden = job->backward ? matrix_of(4 * H, H, call->threads) : matrix_of(H, 4 * H, call->threads),
             .above = job->backward ? matrix_of(4 * H, above, call->threads) : matrix_of(above, 4 * H, call->threads),
         };
-        made.below.packed = next(&end, l > 0 ? matrix_size(&made.below) * size : 0);
+        made.below.packed = next(&end, matrix_size(&made.below) * size);
         made.hidden.packed = next(&end, matrix_size(&made.hidden) * size);
         made.above.packed = next(&end, above ? matrix_size(&made.above) * size : 0);
         if (arena)
             work->matrices[l] = made;
-        widest = H > widest ? H : widest;
+        job->widest = H > job->widest ? H : job->widest;
     }
-    work->from_own = next(&end, B * widest * size);
-    work->from_below = next(&end, B * widest * size);
-    work->from_above = next(&end, B * widest * size);
+    work->from_own = next(&end, B * job->widest * size);
+    work->from_below = next(&end, B * job->widest * size);
+    work->from_above = next(&end, B * job->widest * size);
+    work->for_input = next(&end, B * call->layer[0].below * size);
     work->d_detector = next(&end, call->layers * B * size);
     work->scratch = next(&end, call->threads * B * MOST_WIDTH * LANES * size);
+    work->units = next(&end, call->threads * 3 * job->widest * size);
     work->order = next(&end, call->threads * B * (int64_t)sizeof(int32_t));
     work->row_words = next(&end, call->threads * 4 * B * (int64_t)sizeof(uint32_t));
     return end - arena;

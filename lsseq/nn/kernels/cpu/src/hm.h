@@ -7,6 +7,8 @@
    all events. Steps at which a row copies cost no matrix product in either pass: of them only the boundary detector's
    products remain, which are single rows, and with the `product` gradient what another operation would have given.
 
+   With layer norm a product stands normalised in its place, without its gain, beside 1 / its deviation.
+
    Shape letters: T steps, B rows, H units, N events; events 0 to B - 1 are the initial states. */
 
 #ifndef HM_H
@@ -17,8 +19,10 @@
 
 typedef struct {
     int64_t units, below;                        /* H, units of the layer below (or of the input) */
-    const real *w_below, *w_hidden, *w_above;    /* (4H + 1, …); no w_below in the first layer; 4H rows in the top one */
+    const real *w_below, *w_hidden, *w_above;    /* (4H + 1, …); 4H rows in the top layer */
     const real *bias;                            /* (4H + 1) */
+    const real *below_gain, *hidden_gain, *above_gain; /* (4H): layer norm; absent without, as all that it has */
+    const real *cell_gain, *cell_bias;           /* (H) */
     const real *h0, *c0, *z0;                    /* (B, H), (B, H), (B) */
     real *output;                                /* (T, B, H) */
     /* What the passes share. */
@@ -31,11 +35,16 @@ typedef struct {
     real *gates;                                 /* (N, 4H) */
     real *from_hidden;                           /* (N, 4H): U h of each event */
     real *for_below;                             /* (N, 4 H_below): V h of each event for the layer below, if it reads it */
-    real *input;                                 /* (N, H_below): what each event reads, or zeros; not in the first layer */
+    real *input;                                 /* (N, H_below): h below of each event, or the input */
+    real *from_below;                            /* (N, 4H): W h_below of each event; only for a backward pass with norm */
+    real *hidden_scale, *for_below_scale, *below_scale; /* (N): of from_hidden, for_below, from_below */
     /* Of the backward pass. */
     const real *d_output;                        /* (T, B, H), or absent */
     real *d_h, *d_c, *d_z;                       /* (B, H), (B, H), (B): of the last state or zeros; in the end of the first */
     real *d_sums;                                /* (N, 4H): of the gates' sums at each event */
+    real *d_from_below, *d_from_hidden, *d_from_above; /* (N, 4H): of the products in these sums; without norm d_sums itself */
+    real *d_below_gain, *d_hidden_gain, *d_above_gain; /* (B, 4H) zeros: to be summed */
+    real *d_cell_gain, *d_cell_bias;             /* (B, H) zeros: to be summed */
     real *d_sum_z;                               /* (N): of the detector's sum, where an event reads */
     real *d_hidden_z, *d_below_z;                /* (N) zeros: of what detectors, its own and that below, make of its h */
     real *d_bias_z;                              /* (B) zeros: of the detector's bias, to be summed */
@@ -50,12 +59,12 @@ typedef struct {
     double slope;
     double rates[2];      /* zoneout of cell, hidden */
     int64_t thresholds[2];
-    const real *from_input;          /* (T, B, 4H + 1) of the first layer: W x */
+    const real *x;                   /* (T, B, I) */
     const real *forced;              /* (T, B, L - 1), or absent */
     const double *numbers;           /* (L - 1, T, B) in [0, 1) to sample with, or absent */
-    real *boundaries, *probabilities; /* (T, B, L - 1) */
-    const real *d_boundaries, *d_probabilities; /* (T, B, L - 1), or absent */
-    real *d_from_input;              /* (T, B, 4H + 1) */
+    real *boundaries, *probabilities, *detector_sums; /* (T, B, L - 1) */
+    const real *d_boundaries, *d_probabilities, *d_detector_sums; /* (T, B, L - 1), or absent */
+    real *d_x;                       /* (T, B, I), or absent */
     HmLayer *layer;
 } HmCall;
 
@@ -68,8 +77,10 @@ typedef struct {
     Matrices *matrices;
     Barrier barrier;
     real *from_own, *from_above, *from_below; /* backward: what events of a layer, of its neighbours, hand on to its h */
+    real *for_input;                /* backward: what events of the first layer hand on to the input */
     real *d_detector;               /* backward: (L, B), of the detectors' sums at a step */
     real *scratch;                  /* (threads, B MOST_WIDTH LANES) */
+    real *units;                    /* (threads, 3, widest H) */
     int32_t *order;                 /* (threads, B) */
     uint32_t *row_words;            /* (threads, 2 kinds, 2 B) */
 } HmWork;
@@ -79,6 +90,7 @@ typedef struct {
     HmCall *call;
     int member, team;
     real *scratch;
+    real *units[3]; /* a value of each unit of a row */
     int32_t *order;
     uint32_t *row_words[2];
 } Member;
@@ -99,6 +111,12 @@ INLINE real own_boundary(const HmCall *call, int l, int64_t t, int64_t r)
 INLINE real boundary_below(const HmCall *call, int l, int64_t t, int64_t r)
 {
     return l == 0 ? 1 : call->boundaries[(t * call->rows + r) * (call->layers - 1) + l - 1];
+}
+
+/* What layer l reads at step t. */
+INLINE const real *read_by(const HmCall *call, int l, int64_t t, int64_t r)
+{
+    return (l == 0 ? call->x : call->layer[l - 1].output) + (t * call->rows + r) * call->layer[l].below;
 }
 
 /* to += factor * from */

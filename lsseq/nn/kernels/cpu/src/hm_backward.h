@@ -4,7 +4,34 @@
 #ifndef HM_BACKWARD_H
 #define HM_BACKWARD_H
 
-#include "hm.h"
+#include "hm_norm.h"
+
+/* Leaves in me->units[1] the tanh of an event's normalised cell, and in me->units[2] the gradient of its new cell that
+   comes through it. */
+static void normal_cell_backward(const Member *me, int l, int64_t r, int64_t e, int flush)
+{
+    const HmLayer *layer = &me->call->layer[l];
+    const int64_t H = layer->units, source = layer->source[e];
+    real *normal = me->units[0], *squashed = me->units[1], *d = me->units[2], *d_bias = layer->d_cell_bias + r * H;
+    for (int64_t k = 0; k < H; k += LANES) {
+        const real *gates = layer->gates + e * 4 * H + k;
+        vec c = load(gates, H - k) * load(gates + 2 * H, H - k);
+        if (!flush)
+            c += load(gates + H, H - k) * load(layer->c + source * H + k, H - k);
+        store(normal + k, c, H - k);
+    }
+    const real scale = normalise(normal, H);
+    for (int64_t k = 0; k < H; k += LANES) {
+        const int64_t n = H - k;
+        vec seen = tanh_of(normal_cell(me, layer, k));
+        vec d_h = (1 - kept(me, HIDDEN, r, k)) * load(layer->d_h + r * H + k, n);
+        vec d_seen = d_h * load(layer->gates + e * 4 * H + 3 * H + k, n) * (1 - seen * seen);
+        store(squashed + k, seen, n);
+        store(d + k, d_seen, n);
+        store(d_bias + k, load(d_bias + k, n) + d_seen, n);
+    }
+    normalise_backward(d, normal, scale, layer->cell_gain, d, layer->d_cell_gain + r * H, H);
+}
 
 /* What would have become of a row that copies, had it updated or flushed, times the gradient: the gradients of the
    boundaries below (returned first) and of its own. */
@@ -16,14 +43,18 @@ static void copy_gradients(const Member *me, int l, int64_t t, int64_t r, real *
     const real *sums = layer->from_hidden + source * 4 * H, *above = NULL;
     if (layer->w_above && own_boundary(call, l, t, r) != 0) /* a boundary that does not flush */
         above = layer[1].for_below + (int64_t)layer[1].event[t * call->rows + r] * 4 * H;
+    if (layer->cell_gain) {
+        memcpy(me->units[0], layer->c + source * H, (size_t)H * sizeof(real));
+        normalise(me->units[0], H);
+    }
     vec below = {0}, own = {0};
     for (int64_t k = 0; k < H; k += LANES) {
         const int64_t n = H - k;
         vec gate[4];
         for (int j = 0; j < 4; j++) {
-            gate[j] = load(sums + j * H + k, n) + load(layer->bias + j * H + k, n);
+            gate[j] = scaled(sums, layer->hidden_gain, j * H + k, n) + load(layer->bias + j * H + k, n);
             if (above)
-                gate[j] += load(above + j * H + k, n);
+                gate[j] += scaled(above, layer->above_gain, j * H + k, n);
             gate[j] = j == 2 ? tanh_of(gate[j]) : sigmoid(gate[j]);
         }
         vec i = gate[0], f = gate[1], g = gate[2], o = gate[3];
@@ -31,7 +62,8 @@ static void copy_gradients(const Member *me, int l, int64_t t, int64_t r, real *
         vec d_c = (1 - kept(me, CELL, r, k)) * load(layer->d_c + r * H + k, n);
         vec d_h = (1 - kept(me, HIDDEN, r, k)) * load(layer->d_h + r * H + k, n);
         /* Both operations would make h anew from the cell that is copied. */
-        vec through_h = d_h * (o * tanh_of(c) - h);
+        vec seen = layer->cell_gain ? normal_cell(me, layer, k) : c;
+        vec through_h = d_h * (o * tanh_of(seen) - h);
         below += d_c * (i * g + f * c - c) + through_h;
         own += d_c * (i * g - c) + through_h;
     }
@@ -46,6 +78,8 @@ static void event_gradients(const Member *me, int l, int64_t t, int64_t r, int64
     const HmLayer *layer = &call->layer[l];
     const int64_t H = layer->units, source = layer->event[t * call->rows + r];
     const int flush = call->flushes && own_boundary(call, l, t, r) != 0, reads = boundary_below(call, l, t, r) != 0;
+    if (layer->cell_gain)
+        normal_cell_backward(me, l, r, e, flush);
     vec below = {0}, own = {0};
     for (int64_t k = 0; k < H; k += LANES) {
         const int64_t n = H - k;
@@ -54,8 +88,14 @@ static void event_gradients(const Member *me, int l, int64_t t, int64_t r, int64
         vec old_c = load(layer->c + source * H + k, n), old_h = load(layer->h + source * H + k, n);
         vec keep_c = kept(me, CELL, r, k), keep_h = kept(me, HIDDEN, r, k);
         vec all_c = load(layer->d_c + r * H + k, n), all_h = load(layer->d_h + r * H + k, n);
-        vec squashed = tanh_of(flush ? i * g : i * g + f * old_c), d_h = (1 - keep_h) * all_h;
-        vec d_c = (1 - keep_c) * all_c + d_h * o * (1 - squashed * squashed);
+        vec d_h = (1 - keep_h) * all_h, d_c = (1 - keep_c) * all_c, squashed;
+        if (layer->cell_gain) {
+            squashed = load(me->units[1] + k, n);
+            d_c += load(me->units[2] + k, n);
+        } else {
+            squashed = tanh_of(flush ? i * g : i * g + f * old_c);
+            d_c += d_h * o * (1 - squashed * squashed);
+        }
         /* By how much the operation that would have been changes the cell and h. */
         vec through_h = d_h * (o * squashed - old_h);
         if (flush) {
@@ -107,7 +147,8 @@ static void gather(const Member *me, int l, int64_t t, int64_t r)
     const real z = boundary_below(call, l + 1, t, r), *h = layer->output + (t * B + r) * H;
     const int64_t above = upper->event[(t + 1) * B + r] - upper->starts[t + 1];
     if (above >= 0) {
-        layer->d_z[r] += dot(work->from_above + above * H, h, H);
+        if (!upper->below_gain) /* else it is there already */
+            layer->d_z[r] += dot(work->from_above + above * H, h, H);
         add_scaled(d_h, z, work->from_above + above * H, H);
     }
     if (!is_top(call, l + 1)) {
@@ -117,7 +158,7 @@ static void gather(const Member *me, int l, int64_t t, int64_t r)
     }
 }
 
-/* The gradient of the detector's sum, from that of the boundary and of its probability. */
+/* The gradient of the detector's sum, from that of the boundary, of its probability and of the sum itself. */
 static real detector_gradient(const Member *me, int l, int64_t t, int64_t r, int copies)
 {
     const HmCall *call = me->call;
@@ -130,7 +171,8 @@ static real detector_gradient(const Member *me, int l, int64_t t, int64_t r, int
         d = 0;
     if (call->d_probabilities)
         d += call->d_probabilities[at];
-    return p > 0 && p < 1 ? d * (real)call->slope / 2 : 0;
+    d = p > 0 && p < 1 ? d * (real)call->slope / 2 : 0;
+    return call->d_detector_sums ? d + call->d_detector_sums[at] : d;
 }
 
 static void row_backward(Member *me, int l, int64_t t, int64_t r)
@@ -149,7 +191,9 @@ static void row_backward(Member *me, int l, int64_t t, int64_t r)
         copy_gradients(me, l, t, r, &d_below, &d_own);
     if (!call->product)
         d_below = d_own = 0;
-    if (is_event && layer->w_above)
+    if (is_event && layer->hidden_gain)
+        products_backward(me, l, t, r, e, &d_below, &d_own);
+    else if (is_event && layer->w_above)
         d_own += dot(layer->d_sums + e * 4 * H, upper->for_below + upper->event[t * B + r] * 4 * H, 4 * H);
     if (!is_top(call, l)) {
         work->d_detector[l * B + r] = d_sum;
@@ -166,11 +210,18 @@ static void row_backward(Member *me, int l, int64_t t, int64_t r)
     }
     if (l > 0)
         call->layer[l - 1].d_z[r] += d_below;
-    else {
-        real *to = call->d_from_input + (t * B + r) * (4 * H + 1);
-        memcpy(to, layer->d_sums + e * 4 * H, (size_t)(4 * H) * sizeof(real));
-        to[4 * H] = d_sum;
-    }
+}
+
+/* The gradient of the input at a step. */
+static void input_gradient(const Member *me, int64_t t, int64_t r)
+{
+    const HmWork *work = me->work;
+    const HmCall *call = me->call;
+    const HmLayer *layer = call->layer;
+    const int64_t I = layer->below, B = call->rows, place = layer->event[(t + 1) * B + r] - layer->starts[t + 1];
+    real *to = call->d_x + (t * B + r) * I;
+    memcpy(to, work->for_input + place * I, (size_t)I * sizeof(real));
+    add_scaled(to, work->d_detector[r], layer->w_below + 4 * layer->units * I, I);
 }
 
 /* At t = -1 only what reaches the initial states. */
@@ -184,25 +235,31 @@ static void hm_backward_step(Member *me, int l, int64_t t)
         begin_layer(me, l, t);
     if (t + 1 < call->steps) {
         const int64_t first = layer->starts[t + 2], count = layer->starts[t + 3] - first;
-        multiply(&work->matrices[l].hidden, count, layer->d_sums + first * 4 * layer->units, work->from_own, 0, me->scratch,
+        multiply(&work->matrices[l].hidden, count, layer->d_from_hidden + first * 4 * layer->units, work->from_own, me->scratch,
                  me->member, me->team);
+        if (l == 0 && call->d_x)
+            multiply(&work->matrices[0].below, count, layer->d_from_below + first * 4 * layer->units, work->for_input,
+                     me->scratch, me->member, me->team);
         if (l > 0 && lower->w_above) {
             const int64_t flushed = lower->starts[t + 2] + lower->plain[t + 1];
             multiply(&work->matrices[l - 1].above, lower->starts[t + 3] - flushed,
-                     lower->d_sums + flushed * 4 * lower->units, work->from_below, 0, me->scratch, me->member, me->team);
+                     lower->d_from_above + flushed * 4 * lower->units, work->from_below, me->scratch, me->member, me->team);
         }
     }
     if (t >= 0 && !is_top(call, l)) {
         const int64_t begin = upper->starts[t + 1];
-        multiply(&work->matrices[l + 1].below, upper->starts[t + 2] - begin, upper->d_sums + begin * 4 * upper->units,
-                 work->from_above, 0, me->scratch, me->member, me->team);
+        multiply(&work->matrices[l + 1].below, upper->starts[t + 2] - begin, upper->d_from_below + begin * 4 * upper->units,
+                 work->from_above, me->scratch, me->member, me->team);
     }
     meet(&work->barrier, me->team);
-    for (int64_t r = share(B, me->member, me->team); r < share(B, me->member + 1, me->team); r++)
+    for (int64_t r = share(B, me->member, me->team); r < share(B, me->member + 1, me->team); r++) {
+        if (l == 0 && t + 1 < call->steps && call->d_x)
+            input_gradient(me, t + 1, r);
         if (t >= 0)
             row_backward(me, l, t, r);
         else
             gather(me, l, t, r);
+    }
     meet(&work->barrier, me->team);
 }
 

@@ -3,7 +3,7 @@
 #ifndef HM_FORWARD_H
 #define HM_FORWARD_H
 
-#include "hm.h"
+#include "hm_norm.h"
 
 /* The parts of a step's rows, in this order: UPDATE, FLUSH that reads the layer below, FLUSH that does not, COPY. What
    reads is together, and what has a boundary before. Gives the end of each part. */
@@ -21,6 +21,20 @@ static void order_rows(const Member *me, int l, int64_t t, int64_t end[4])
     }
 }
 
+/* Where W h_below of each event stands; where no backward pass needs it, its gates take its place. */
+INLINE real *products_below(const HmLayer *layer) { return layer->from_below ? layer->from_below : layer->gates; }
+
+/* Stores n units from k on of an event's new h: zoneout of the old one and of what it would be without. */
+INLINE void store_h(const Member *me, int l, int64_t t, int64_t e, int64_t r, int64_t k, vec h)
+{
+    const HmLayer *layer = &me->call->layer[l];
+    const int64_t H = layer->units, n = H - k;
+    vec keep = kept(me, HIDDEN, r, k);
+    h = keep * load(layer->h + layer->source[e] * H + k, n) + (1 - keep) * h;
+    store(layer->h + e * H + k, h, n);
+    store(layer->output + (t * me->call->rows + r) * H + k, h, n);
+}
+
 /* The new state of an event. */
 static void make_event(Member *me, int l, int64_t t, int64_t e, int64_t r)
 {
@@ -29,7 +43,7 @@ static void make_event(Member *me, int l, int64_t t, int64_t e, int64_t r)
     const int64_t H = layer->units, B = call->rows, source = layer->event[t * B + r];
     const real z = own_boundary(call, l, t, r), flush = call->flushes ? z : 0;
     const int reads = boundary_below(call, l, t, r) != 0, top_down = layer->w_above && z != 0;
-    const real *below = l == 0 ? call->from_input + (t * B + r) * (4 * H + 1) : layer->gates + e * 4 * H;
+    const real *below = products_below(layer) + e * 4 * H;
     const int64_t event_above = top_down ? call->layer[l + 1].event[t * B + r] : -1;
     const real *above = top_down ? call->layer[l + 1].for_below + event_above * 4 * H : NULL;
     layer->event[(t + 1) * B + r] = (int32_t)e;
@@ -40,24 +54,28 @@ static void make_event(Member *me, int l, int64_t t, int64_t e, int64_t r)
         vec gate[4];
         for (int g = 0; g < 4; g++) {
             const int64_t at = g * H + k;
-            gate[g] = load(layer->from_hidden + source * 4 * H + at, n) + load(layer->bias + at, n);
+            gate[g] = scaled(layer->from_hidden + source * 4 * H, layer->hidden_gain, at, n) + load(layer->bias + at, n);
             if (reads)
-                gate[g] += load(below + at, n);
+                gate[g] += scaled(below, layer->below_gain, at, n);
             if (top_down)
-                gate[g] += load(above + at, n);
+                gate[g] += scaled(above, layer->above_gain, at, n);
             gate[g] = g == 2 ? tanh_of(gate[g]) : sigmoid(gate[g]);
             store(layer->gates + e * 4 * H + at, gate[g], n);
         }
-        vec old_c = load(layer->c + source * H + k, n), old_h = load(layer->h + source * H + k, n);
-        vec c = gate[0] * gate[2];
+        vec old_c = load(layer->c + source * H + k, n), keep = kept(me, CELL, r, k), c = gate[0] * gate[2];
         if (flush == 0)
             c += gate[1] * old_c;
-        vec h = gate[3] * tanh_of(c), keep_c = kept(me, CELL, r, k), keep_h = kept(me, HIDDEN, r, k);
-        store(layer->c + e * H + k, keep_c * old_c + (1 - keep_c) * c, n);
-        h = keep_h * old_h + (1 - keep_h) * h;
-        store(layer->h + e * H + k, h, n);
-        store(layer->output + (t * B + r) * H + k, h, n);
+        store(layer->c + e * H + k, keep * old_c + (1 - keep) * c, n);
+        if (layer->cell_gain)
+            store(me->units[0] + k, c, n);
+        else
+            store_h(me, l, t, e, r, k, gate[3] * tanh_of(c));
     }
+    if (!layer->cell_gain)
+        return;
+    normalise(me->units[0], H);
+    for (int64_t k = 0; k < H; k += LANES)
+        store_h(me, l, t, e, r, k, load(layer->gates + e * 4 * H + 3 * H + k, H - k) * tanh_of(normal_cell(me, layer, k)));
 }
 
 /* The detector's sum and what it makes of it; `source` is the event before the step. */
@@ -73,10 +91,9 @@ static void detect(const Member *me, int l, int64_t t, int64_t r, int copies)
         const HmLayer *upper = &call->layer[l + 1];
         s += dot(layer->w_above + 4 * H * upper->units, upper->h + upper->event[t * B + r] * upper->units, upper->units);
     }
-    if (l == 0)
-        s += call->from_input[(t * B + r) * (4 * H + 1) + 4 * H];
-    else if (below != 0)
-        s += dot(layer->w_below + 4 * H * layer->below, call->layer[l - 1].output + (t * B + r) * layer->below, layer->below);
+    if (below != 0)
+        s += dot(layer->w_below + 4 * H * layer->below, read_by(call, l, t, r), layer->below);
+    call->detector_sums[at] = s;
     real p = (real)call->slope * s;
     p = ((p > 1 ? 1 : p < -1 ? -1 : p) + 1) / 2;
     call->probabilities[at] = p;
@@ -98,29 +115,31 @@ static void hm_forward_step(Member *me, int l, int64_t t)
     int64_t end[4];
     begin_layer(me, l, t);
     order_rows(me, l, t, end);
-    const int64_t reads = end[1], active = end[2];
-    for (int64_t i = share(active, me->member, me->team); l > 0 && i < share(active, me->member + 1, me->team); i++) {
+    const int64_t reads = end[1], active = end[2], read = layer->from_below ? active : reads;
+    for (int64_t i = share(active, me->member, me->team); i < share(active, me->member + 1, me->team); i++) {
         real *to = layer->input + (first + i) * layer->below;
-        if (i < reads)
-            memcpy(to, call->layer[l - 1].output + (t * B + me->order[i]) * layer->below, (size_t)layer->below * sizeof(real));
+        if (i < read)
+            memcpy(to, read_by(call, l, t, me->order[i]), (size_t)layer->below * sizeof(real));
         else
             memset(to, 0, (size_t)layer->below * sizeof(real));
     }
     meet(&work->barrier, me->team);
     const int64_t before = layer->starts[t];
-    multiply(&matrices->hidden, first - before, layer->h + before * H, layer->from_hidden + before * 4 * H, 0, me->scratch,
+    multiply(&matrices->hidden, first - before, layer->h + before * H, layer->from_hidden + before * 4 * H, me->scratch,
              me->member, me->team);
     if (layer->w_above) {
         const int64_t begin = upper->starts[t], count = upper->starts[t + 1] - begin;
-        multiply(&matrices->above, count, upper->h + begin * upper->units, upper->for_below + begin * 4 * H, 0, me->scratch,
+        multiply(&matrices->above, count, upper->h + begin * upper->units, upper->for_below + begin * 4 * H, me->scratch,
                  me->member, me->team);
     }
-    if (l > 0)
-        multiply(&matrices->below, reads, layer->input + first * layer->below, layer->gates + first * 4 * H, 0, me->scratch,
-                 me->member, me->team);
+    multiply(&matrices->below, read, layer->input + first * layer->below, products_below(layer) + first * 4 * H,
+             me->scratch, me->member, me->team);
     meet(&work->barrier, me->team);
     for (int64_t i = share(active, me->member, me->team); i < share(active, me->member + 1, me->team); i++) {
         const int64_t r = me->order[i];
+        normalise_states(me, l, t, r);
+        if (i < read && layer->below_gain)
+            layer->below_scale[first + i] = normalise(products_below(layer) + (first + i) * 4 * H, 4 * H);
         make_event(me, l, t, first + i, r);
         if (!is_top(call, l))
             detect(me, l, t, r, 0);
@@ -128,6 +147,7 @@ static void hm_forward_step(Member *me, int l, int64_t t)
     const int64_t copies = B - active;
     for (int64_t i = share(copies, me->member, me->team); i < share(copies, me->member + 1, me->team); i++) {
         const int64_t r = me->order[active + i], source = layer->event[t * B + r];
+        normalise_states(me, l, t, r);
         memcpy(layer->output + (t * B + r) * H, layer->h + source * H, (size_t)H * sizeof(real));
         layer->event[(t + 1) * B + r] = (int32_t)source;
         if (!is_top(call, l))

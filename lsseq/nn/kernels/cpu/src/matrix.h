@@ -72,14 +72,21 @@ static void multiply_panel(const Matrix *matrix, int64_t p, int64_t rows, const 
         }
 }
 
-/* The same for a member's panels; a and out are dense. */
-static void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, int add, real *scratch, int member,
-                     int team)
+/* out = a times the matrix, a member's panels of it; a and out are dense. A panel goes straight to its place where it has
+   all its columns and its sums are passed over once; deep sums are faster in the dense rows of `scratch`. */
+static void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, real *scratch, int member, int team)
 {
-    if (rows == 0)
-        return;
-    for (int64_t p = share(matrix->panels, member, team); p < share(matrix->panels, member + 1, team); p++)
-        multiply_panel(matrix, p, rows, a, matrix->depth, out, matrix->columns, add, scratch);
+    const int64_t size = matrix->width * LANES, columns = matrix->columns, depth = matrix->depth;
+    for (int64_t p = share(matrix->panels, member, team); rows > 0 && p < share(matrix->panels, member + 1, team); p++) {
+        real *to = out + p * size;
+        if (columns - p * size < size || depth > PANEL_ROWS) {
+            multiply_panel(matrix, p, rows, a, depth, out, columns, 0, scratch);
+            continue;
+        }
+        for (int64_t r = 0; r < rows; r++)
+            memset(to + r * columns, 0, (size_t)size * sizeof(real));
+        add_product(rows, a, depth, matrix->packed + p * depth * size, depth, matrix->width, to, columns, LANES);
+    }
 }
 
 #endif
