@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lsseq.boundaries.draw import Rates
     from lsseq.boundaries.measure import Text
     from lsseq.boundaries.score import Best
-    from lsseq.data import Split
 
 
 @click.command(
@@ -96,7 +95,7 @@ def command(
             read,
             best=best,
             limit=limit,
-            streams=_streams(streams, read),
+            streams=streams,
             device=trained.device,
             keep=keep,
         )
@@ -117,19 +116,14 @@ def command(
 def _text(trained: TrainedModel, path: Path | None, gold: Path | None, name: str | None) -> tuple[Text, bool]:
     """What is read, and whether it is the whole of a corpus without splits."""
     from lsseq.boundaries.measure import Text
-    from lsseq.data.gold import gold_file
+    from lsseq.data import read_file
     from lsseq.evaluation.evaluate import find_split
-    from lsseq.evaluation.text import file_split
 
     data, vocabulary = trained.recipe.data, trained.vocabulary
-    split: Split
     if path is not None:
-        split = file_split(path, vocabulary, data)
-    else:
-        split = find_split(data, vocabulary, str(name))
-    if gold is None:
-        return Text(split.tokens, split.gold), split.whole
-    return Text(split.tokens, gold_file(gold, split.tokens, vocabulary, reverse=data.reverse)), split.whole
+        return Text.of(read_file(path, vocabulary, data, gold)), False
+    split = find_split(data, vocabulary, str(name))
+    return Text.of(split.marked(gold)), split.whole
 
 
 def _best_offsets(
@@ -140,23 +134,16 @@ def _best_offsets(
     from lsseq.boundaries.score import best_offsets
     from lsseq.evaluation.evaluate import find_split
 
-    if read.gold is None or name == "valid" or whole:
+    if not read.rates or name == "valid" or whole:
         return None, "chosen on this text" + (": the corpus has no splits" if whole else "")
     try:
-        valid = find_split(trained.recipe.data, trained.vocabulary, "valid")
+        valid = Text.of(find_split(trained.recipe.data, trained.vocabulary, "valid").marked())
     except RequestError:
         return None, "chosen on this text: the validation split is not at hand"
-    if valid.gold is None or valid.gold.levels.keys() != read.gold.levels.keys():
+    if valid.rates.keys() != read.rates.keys():
         return None, "chosen on this text: the validation split has no such gold"
-    text = Text(valid.tokens, valid.gold)
-    report, _ = measure(trained.model, trained.vocabulary, text, streams=_streams(streams, text), device=trained.device)
+    report, _ = measure(trained.model, trained.vocabulary, valid, streams=streams, device=trained.device)
     return best_offsets(report.values), "chosen on the validation split"
-
-
-def _streams(asked: int | None, text: Text) -> int:
-    from lsseq.boundaries.reading import STREAMS
-
-    return asked or (STREAMS if len(text.tokens) >= 100_000 else 1)
 
 
 def _rates(trained: TrainedModel) -> Rates | None:
