@@ -101,7 +101,8 @@ def _excerpt(begun: Sequence[Seen], vocabulary: Vocabulary, limit: int) -> Excer
         parts = [getattr(seen, name) for seen in begun]
         return None if not parts or parts[0] is None else np.concatenate(parts)[:limit]
 
-    symbols = [vocabulary.token(int(token)) for seen in begun for token in seen.text.tokens][:limit]
+    text = Stretch.joined([seen.text for seen in begun])[:limit] if begun else Stretch(np.empty(0, np.int64))
+    symbols = [vocabulary.token(int(token)) for token in text.tokens]
     found = joined("found")
     return Excerpt(
         symbols,
@@ -110,4 +111,5 @@ def _excerpt(begun: Sequence[Seen], vocabulary: Vocabulary, limit: int) -> Excer
         surprisal=joined("surprisal"),
         norms=joined("norms"),
         breaks=np.array([symbol == "\n" for symbol in symbols], np.bool_),
+        gold={} if text.gold is None else text.gold.levels,
     )
