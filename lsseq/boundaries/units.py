@@ -67,7 +67,7 @@ class Types:
 
     def __init__(self) -> None:
         self._names: Hashes = np.empty(0, np.uint64)
-        """Sorted, each once; a set of Python's would take twenty times the memory."""
+        """Sorted, each once; a set of Python's would take eight times the memory."""
         self._zeros = 0
         self._cutter = Cutter()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lsseq.boundaries.measure import Text, measure
 from lsseq.boundaries.reading import Seen, read
 from lsseq.data import Gold, Stretch
 from lsseq.data.vocabulary import ByteVocabulary
+from lsseq.errors import RequestError
 from lsseq.model.factory import build_model
 from lsseq.model.language_model import LanguageModel
 from lsseq.recipe.schema import Model
@@ -113,3 +115,27 @@ def test_report_and_excerpt(monkeypatch: pytest.MonkeyPatch) -> None:
     report, excerpt = measure(model, ByteVocabulary(), Text.of([Stretch(tokens)]), limit=0)
     assert report.values == {"characters": 90, "layers": []}
     assert excerpt.symbols == []
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_stretches_of_any_size_give_the_same_report(monkeypatch: pytest.MonkeyPatch, streams: int) -> None:
+    monkeypatch.setattr(reading, "BLOCK", 16)
+    monkeypatch.setattr(reading, "WARM_UP", 8)
+    model, tokens = make(vocabulary_size=256), text(150)
+    draw = np.random.default_rng(0)
+    words = draw.random(150) < 0.3
+    whole = Stretch(tokens, gold=Gold({"words": words}, np.arange(150) == 149))
+    report, excerpt = measure(model, ByteVocabulary(), Text.of([whole]), limit=40, streams=streams)
+    cuts = [0, *np.sort(draw.choice(np.arange(1, 150), 30, replace=False)).tolist(), 150]
+    parts = [whole[start:end] for start, end in pairwise(cuts)]
+    again, shown = measure(model, ByteVocabulary(), Text.of(parts), limit=40, streams=streams)
+    assert again == report
+    assert shown.symbols == excerpt.symbols
+    assert np.array_equal(shown.gold["words"], words[:40])
+
+
+def test_a_text_without_ends_inside_its_lines_has_no_gold() -> None:
+    nothing = Gold({"words": np.arange(9) == 8}, np.arange(9) == 8)
+    assert Text.of([Stretch(text(9), gold=nothing)]).rates == {}
+    with pytest.raises(RequestError, match="the text is empty"):
+        Text.of([])
