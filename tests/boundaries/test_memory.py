@@ -45,5 +45,5 @@ def test_a_text_four_times_as_long_takes_no_more(tmp_path: Path, strip: bool) ->
         )
         for name in ("short", "long")
     ]
-    # Held whole, six million symbols more take six bytes each and over, for the text, its tokens and its gold.
-    assert peaks[1] - peaks[0] < 12
+    # Held whole, the six million symbols more took over a hundred.
+    assert peaks[1] - peaks[0] < 30

@@ -67,7 +67,7 @@ def command(
 
     Where the text tells where its units end, by spaces that it has or had (`data.strip_spaces`) or by --gold, the
     boundaries are scored beside baselines. A model without detectors is scored by the peaks of its own surprisal and
-    entropy.
+    entropy. The text may be of any length: it is read piece by piece.
     """
     if split is not None and text is not None:
         raise RequestError("--split and --text exclude each other: one text is read")
