@@ -22,7 +22,7 @@ def page(excerpt: Excerpt, values: Mapping[str, Any], *, title: str = "Boundarie
 
     Args:
         excerpt: the text that is drawn. A few thousand symbols make a page that opens at once.
-        values: of the report; its table stands below the text.
+        values: of the report, and perhaps `offsets`, in words where they were chosen; its table stands below the text.
         title: of the page.
         rates: of the training, where they are known.
     """
@@ -143,6 +143,8 @@ def _cell(colour: str, strength: float) -> str:
 
 
 def _scores(values: Mapping[str, Any]) -> Iterator[str]:
+    chosen = f", {values['offsets']}" if "offsets" in values else ""
+    yield f'<p class="note">Each detector at its best offset{escape(chosen)}; at -1 it fires one symbol late.</p>'
     for level in values["gold"]:
         yield f"<h3>{escape(level)}</h3><table><tr><th>detector"
         yield "<th>offset<th>precision<th>recall<th>F1<th>R-value<th>over-segmentation"

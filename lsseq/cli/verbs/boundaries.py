@@ -99,13 +99,13 @@ def command(
             device=trained.device,
             keep=keep,
         )
+    values = {**report.values, **({"split": name} if name else {}), "offsets": chosen}
     rates = _rates(trained)
     if html is not None:
         title = f"Boundaries of {trained.folder.name} in {text or name}"
-        html.write_text(page(excerpt, report.values, title=title, rates=rates), encoding="utf-8")
+        html.write_text(page(excerpt, values, title=title, rates=rates), encoding="utf-8")
     if png is not None:
         save_figure(png, excerpt, report, rates=rates)
-    values = {**report.values, **({"split": name} if name else {}), "offsets": chosen}
     if as_json:
         print_json(values)
         return
