@@ -151,7 +151,7 @@ class TrainedModel:
         """
         split = text_split(text, self.vocabulary, self.recipe.data)
         found = np.concatenate(
-            [seen.found for seen in read(self.model, split.tokens, self.vocabulary.start, device=self.device)]
+            [seen.found for seen in read(self.model, split.marked(), self.vocabulary.start, device=self.device)]
         )
         return [np.flatnonzero(layer).tolist() for layer in found.T]
 

@@ -9,7 +9,7 @@ Shape letters: T symbols, D layers with a detector, L layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -106,6 +106,14 @@ class Seams:
     def __init__(self) -> None:
         self._kept: Chunk | None = None
         self._start = -MARGIN
+
+    def pieces(self, chunks: Iterable[Chunk]) -> Iterator[Piece]:
+        """The pieces of a whole text, one at a time."""
+        for chunk in chunks:
+            if (piece := self.add(chunk)) is not None:
+                yield piece
+        if (piece := self.finish()) is not None:
+            yield piece
 
     def add(self, chunk: Chunk) -> Piece | None:
         """The piece that the chunk completes; None where it is too short for one.

@@ -1,15 +1,16 @@
-"""Reading a text of any length with a language model, for its boundaries: chunks in the order of the text.
+"""Reading a text of any length with a language model, for its boundaries: parts in the order of the text.
 
-A text is read in blocks. With one stream the state is carried from the first symbol to the last. With several, a block
-is cut into parts that are read side by side, each from the initial state some symbols (the warm-up) before its
-beginning, so that it has forgotten where it began; the first block is always read in one stream.
+A text comes in stretches of any size and is read in blocks. With one stream the state is carried from the first symbol
+to the last. With several, a block is cut into parts that are read side by side, each from the initial state some
+symbols (the warm-up) before its beginning, so that it has forgotten where it began; the first block is always read in
+one stream.
 
 Shape letters: N symbols of the text, T steps, B streams, D layers with a detector, L layers, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lsseq.boundaries.chunk import Bools, Chunk, Floats
-from lsseq.data import Gold
 from lsseq.data.batches import START
+from lsseq.data.stretches import Feed, Stretch
 from lsseq.model.language_model import LanguageModel
 from lsseq.nn.state import State
 
@@ -38,6 +39,8 @@ class Seen:
 
     start: int
     """Position in the text of the first one."""
+    text: Stretch
+    """The symbols, with their gold."""
     found: Bools
     """(T, D): a boundary after the symbol."""
     probability: Floats | None
@@ -51,16 +54,16 @@ class Seen:
     norms: Floats | None
     """(T, L): of the layers' outputs; None where the model does not tell."""
 
-    def chunk(self, tokens: Tokens, gold: Gold | None) -> Chunk:
-        """The stretch with its symbols and its gold, out of those of the whole text."""
-        here = slice(self.start, self.start + len(self.found))
+    def chunk(self) -> Chunk:
+        """The stretch as it is scored."""
+        gold = self.text.gold
         return Chunk(
-            symbols=tokens[here],
+            symbols=self.text.tokens,
             found=self.found,
             probability=self.probability,
-            gold={} if gold is None else {level: marks[here] for level, marks in gold.levels.items()},
-            ends=None if gold is None else gold.ends[here],
-            outside=None if gold is None else gold.outside[here],
+            gold={} if gold is None else gold.levels,
+            ends=None if gold is None else gold.ends,
+            outside=None if gold is None else gold.outside,
             surprisal=self.surprisal,
             entropy=self.entropy,
             updates=self.updates,
@@ -68,61 +71,62 @@ class Seen:
 
 
 def read(
-    model: LanguageModel, tokens: Tokens, start: int | None, *, streams: int = 1, device: torch.device | str = "cpu"
+    model: LanguageModel,
+    text: Iterable[Stretch],
+    start: int | None,
+    *,
+    streams: int = 1,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Seen]:
     """Read a text.
 
     Args:
         model: in evaluation mode, on `device`.
-        tokens: (N,), N > 0.
+        text: all of it.
         start: the token before the first one; None for a vector of zeros.
         streams: parts of a block that are read side by side.
         device: where the model is.
     """
     streams = max(1, min(streams, _LOGITS // (BLOCK * model.vocabulary_size)))
-    reader = _Reader(model, tokens, START if start is None else start, device)
-    yield from reader.first(min(BLOCK, len(tokens)))
-    position = BLOCK
-    while position < len(tokens):
-        left = len(tokens) - position
-        if streams == 1:
-            yield from reader.on(position, min(BLOCK, left))
-            position += BLOCK
-            continue
-        count = min(streams, -(-left // BLOCK))
-        yield from reader.side_by_side(position, count)
-        position += count * BLOCK
+    reader = _Reader(model, START if start is None else start, device)
+    feed = Feed(text)
+    if (first := feed.take(BLOCK)) is not None:
+        yield reader.first(first)
+    while (stretch := feed.take(BLOCK * streams)) is not None:
+        yield reader.on(stretch) if streams == 1 else reader.side_by_side(stretch)
 
 
 class _Reader:
-    """Reads stretches of a text, and keeps where it stands."""
+    """Reads the stretches of a text in order, and keeps where it stands."""
 
-    def __init__(self, model: LanguageModel, tokens: Tokens, start: int, device: torch.device | str) -> None:
-        self.model, self.tokens, self.start, self.device = model, tokens, start, device
+    def __init__(self, model: LanguageModel, start: int, device: torch.device | str) -> None:
+        self.model, self.start, self.device = model, start, device
+        self.position = 0
         self.state: State = None
         self.ahead: Tensor | None = None
         """(B, V): the log-probabilities of the symbol that comes next."""
+        self.last: Tokens = np.empty(0, np.int64)
+        """The last symbols, enough for a warm-up."""
 
-    def first(self, count: int) -> Iterator[Seen]:
+    def first(self, text: Stretch) -> Seen:
         """The beginning of the text, from the initial state."""
         self._step(np.full((1, 1), self.start))
-        yield from self.on(0, count)
+        return self.on(text)
 
-    def on(self, position: int, count: int) -> Iterator[Seen]:
+    def on(self, text: Stretch) -> Seen:
         """What follows the stretch that was read last."""
-        yield self._read(position, self.tokens[position : position + count].reshape(-1, 1))
+        return self._read(text, text.tokens.reshape(-1, 1))
 
-    def side_by_side(self, position: int, streams: int) -> Iterator[Seen]:
-        """So many stretches of `BLOCK` symbols from a position on; the last may be shorter, as the text is."""
-        starts = position + np.arange(streams) * BLOCK
+    def side_by_side(self, text: Stretch) -> Seen:
+        """The same in parts of `BLOCK` symbols, each after a warm-up; the last part may be shorter."""
+        starts = np.arange(0, len(text), BLOCK)
+        before = np.concatenate([self.last, text.tokens])
         self.state = None
-        self._step(self.tokens[starts + np.arange(-WARM_UP, 0)[:, None]])
-        within = np.minimum(starts + np.arange(BLOCK)[:, None], len(self.tokens) - 1)
-        read, left = self._read(position, self.tokens[within]), len(self.tokens) - position
-        yield read if left >= streams * BLOCK else _cut(read, left)
+        self._step(before[starts + np.arange(WARM_UP)[:, None]])
+        return self._read(text, text.tokens[np.minimum(starts + np.arange(BLOCK)[:, None], len(text) - 1)])
 
-    def _read(self, position: int, inputs: Tokens) -> Seen:
-        """(T, B) symbols, of the B parts of a stretch that begins at a position."""
+    def _read(self, text: Stretch, inputs: Tokens) -> Seen:
+        """Its symbols as (T, B) inputs, the B parts of the stretch; the last part may go on beyond the end."""
         ahead = self.ahead
         assert ahead is not None
         log_p, extras = self._step(inputs)
@@ -131,14 +135,17 @@ class _Reader:
         surprisal = -before.gather(-1, symbols.unsqueeze(-1)).squeeze(-1)
         entropy = -(before.exp() * before).sum(-1)
         found, probability, updates = (extras.get(name) for name in ("boundaries", "probabilities", "updates"))
+        size, position = len(text), self.position
+        self.position, self.last = position + size, text.tokens[-WARM_UP:]
         return Seen(
             position,
-            found=np.zeros((inputs.size, 0), np.bool_) if found is None else _in_order(found).astype(np.bool_),
-            probability=None if probability is None else _in_order(probability),
-            surprisal=_in_order(surprisal),
-            entropy=_in_order(entropy),
-            updates=None if updates is None else _in_order(updates).astype(np.bool_),
-            norms=_in_order(extras["norms"]) if "norms" in extras else None,
+            text,
+            found=np.zeros((size, 0), np.bool_) if found is None else _in_order(found, size).astype(np.bool_),
+            probability=None if probability is None else _in_order(probability, size),
+            surprisal=_in_order(surprisal, size),
+            entropy=_in_order(entropy, size),
+            updates=None if updates is None else _in_order(updates, size).astype(np.bool_),
+            norms=_in_order(extras["norms"], size) if "norms" in extras else None,
         )
 
     @torch.inference_mode()
@@ -152,14 +159,7 @@ class _Reader:
         return log_p, extras
 
 
-def _in_order(values: Tensor) -> npt.NDArray[np.float32]:
-    """(T, B, …) to (B·T, …): the parts of a stretch behind each other."""
-    ordered: npt.NDArray[np.float32] = values.transpose(0, 1).flatten(0, 1).float().cpu().numpy()
+def _in_order(values: Tensor, size: int) -> npt.NDArray[np.float32]:
+    """(T, B, …) to (size, …): the parts of a stretch behind each other."""
+    ordered: npt.NDArray[np.float32] = values.transpose(0, 1).flatten(0, 1)[:size].float().cpu().numpy()
     return ordered
-
-
-def _cut(seen: Seen, count: int) -> Seen:
-    def part(values: npt.NDArray[np.generic] | None) -> npt.NDArray[np.generic] | None:
-        return None if values is None else values[:count]
-
-    return Seen(seen.start, *(part(getattr(seen, name)) for name in list(Seen.__dataclass_fields__)[1:]))  # type: ignore[arg-type]

@@ -142,11 +142,10 @@ def gold_rates(chunks: Iterable[Chunk]) -> dict[str, float]:
     """
     seams = Seams()
     places, marks = 0, Counter[str]()
-    for piece in (*map(seams.add, chunks), seams.finish()):
-        if piece is not None:
-            places += int(np.count_nonzero(~piece.ends))
-            for level, gold in piece.chunk.gold.items():
-                marks[level] += int(np.count_nonzero(piece.inner(gold) & ~piece.ends))
+    for piece in seams.pieces(chunks):
+        places += int(np.count_nonzero(~piece.ends))
+        for level, gold in piece.chunk.gold.items():
+            marks[level] += int(np.count_nonzero(piece.inner(gold) & ~piece.ends))
     return {level: count / places if places else 0.0 for level, count in marks.items()}
 
 

@@ -16,24 +16,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lsseq.data.corpus import WORDS
-from lsseq.data.spaces import SPACE, Counts
-from lsseq.data.text import chunks, place_in
-from lsseq.data.tokens import Tokens, encode_text
+from lsseq.data.spaces import Counts
 from lsseq.data.vocabulary import ByteVocabulary, CharVocabulary, Vocabulary
-from lsseq.errors import Place, RequestError
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Tokens = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
 class Gold:
-    """The ends of the units of a text, one entry a token, in the order in which it is read."""
+    """The ends of the units of a stretch of text, one entry a token, in the order in which it is read."""
 
     levels: dict[str, Bools]
     """(N,) of each level, from the smallest units to the largest: a unit ends after the token."""
@@ -46,69 +42,66 @@ class Gold:
         """(N,): the token belongs to no unit: a line feed, or a space at the end of a line."""
         return self.ends & ~reduce(np.logical_or, self.levels.values())
 
+    @property
+    def marks(self) -> bool:
+        """Whether a unit ends within a line."""
+        return any(bool((level & ~self.ends).any()) for level in self.levels.values())
 
-def visible_gold(tokens: Tokens, vocabulary: Vocabulary, levels: Sequence[str] = WORDS) -> Gold | None:
-    """The gold of a text by the spaces in it; None where it has none, or where its units are not symbols.
+    def __getitem__(self, part: slice) -> Gold:
+        return Gold({name: level[part] for name, level in self.levels.items()}, self.ends[part])
+
+    @staticmethod
+    def joined(parts: Sequence[Gold]) -> Gold:
+        """Stretches that follow each other, as one."""
+        levels = {name: np.concatenate([part.levels[name] for part in parts]) for name in parts[0].levels}
+        return Gold(levels, np.concatenate([part.ends for part in parts]))
+
+
+class Marker:
+    """The gold of a text that goes by in pieces.
+
+    Whether a line ends after a symbol is known only when the next one comes, so each call answers for the tokens from
+    the one before the piece on, and holds back the last symbol and the spaces behind it.
 
     Args:
-        tokens: (N,), in the order in which they are read.
         vocabulary: of characters or bytes.
         levels: names, from the smallest units to the largest.
     """
-    blanks = tokens == _number(vocabulary, " ")
-    following = _next_symbol(blanks)
-    counts = np.where(blanks, 0, following - np.arange(1, len(tokens) + 1))
-    return _gold(counts, blanks, tokens == _number(vocabulary, "\n"), levels) if blanks.any() else None
 
+    def __init__(self, vocabulary: Vocabulary, levels: Sequence[str]) -> None:
+        self._levels = levels
+        self._blank, self._line_feed = number_of(vocabulary, " "), number_of(vocabulary, "\n")
+        self._tokens: Tokens = np.empty(0, vocabulary.dtype)
+        self._spaces: Counts | None = None
 
-def stripped_gold(tokens: Tokens, spaces: Counts, vocabulary: Vocabulary, levels: Sequence[str] = WORDS) -> Gold | None:
-    """The gold of a text whose spaces were taken out; None where it had none.
+    def read(self, tokens: Tokens, spaces: Counts | None) -> tuple[Tokens, Gold]:
+        """The tokens whose gold is certain now, and their gold.
 
-    Args:
-        tokens: (N,), in the order in which they are read.
-        spaces: (N,), how many spaces stood behind each token in that order.
-        vocabulary: of characters or bytes.
-        levels: names, from the smallest units to the largest.
-    """
-    line_feeds = tokens == _number(vocabulary, "\n")
-    return _gold(spaces, np.zeros(len(tokens), np.bool_), line_feeds, levels) if spaces.any() else None
+        Args:
+            tokens: (N,), the next ones.
+            spaces: (N,), how many spaces mark the end of a unit behind each; None where those do that are read.
+        """
+        self._tokens = np.concatenate([self._tokens, tokens])
+        if spaces is not None:
+            self._spaces = spaces if self._spaces is None else np.concatenate([self._spaces, spaces])
+        symbols = np.flatnonzero(self._tokens != self._blank)
+        return self._take(int(symbols[-1]) if len(symbols) else 0)
 
+    def rest(self) -> tuple[Tokens, Gold]:
+        """The last tokens of the text, once it has gone by."""
+        return self._take(len(self._tokens))
 
-def gold_file(
-    path: Path, tokens: Tokens, vocabulary: Vocabulary, levels: Sequence[str] = WORDS, *, reverse: bool = False
-) -> Gold:
-    """The gold of a text by the spaces of a file that holds the same text with spaces.
-
-    Apart from spaces, which may stand in both and count in the file alone, the two must be equal.
-
-    Args:
-        path: the file, plain or .gz.
-        tokens: (N,), in the order in which they are read.
-        vocabulary: of characters or bytes.
-        levels: names, from the smallest units to the largest.
-        reverse: the tokens are read backwards; the file is not.
-
-    Raises:
-        RequestError: there is no such file, it has another text (with the place of the first difference), or no space;
-            the units of the vocabulary are not symbols.
-    """
-    if not isinstance(vocabulary, CharVocabulary | ByteVocabulary):
-        raise RequestError(f"boundaries are scored for the units char and byte; the model reads {vocabulary.unit}")
-    if not path.is_file():
-        raise RequestError(f"there is no file `{path}`")
-    content = b"".join(chunks(path))
-    marked = encode_text(content, vocabulary, str(path), strip_spaces=True)
-    blanks = tokens == _number(vocabulary, " ")
-    symbols = tokens[~blanks]
-    given = marked.tokens[::-1] if reverse else marked.tokens
-    if not np.array_equal(given, symbols):
-        _refuse(content, marked.tokens, symbols[::-1] if reverse else symbols, vocabulary, str(path))
-    assert marked.spaces is not None
-    if not marked.spaces.any():
-        raise RequestError("the file has no space, so it marks no boundary", Place(str(path)))
-    counts = np.zeros(len(tokens), np.uint8)
-    counts[~blanks] = backwards(marked.spaces) if reverse else marked.spaces
-    return _gold(counts, blanks, tokens == _number(vocabulary, "\n"), levels)
+    def _take(self, count: int) -> tuple[Tokens, Gold]:
+        tokens, spaces = self._tokens, self._spaces
+        blanks, line_feeds = tokens == self._blank, tokens == self._line_feed
+        following = _next_symbol(blanks)
+        counts = np.where(blanks, 0, following - np.arange(1, len(tokens) + 1)) if spaces is None else spaces
+        # What follows the last token ends the line too.
+        ends = line_feeds | np.append(line_feeds, True)[following]
+        symbols = ~(line_feeds | blanks)
+        levels = {level: symbols & (ends | (counts >= n)) for n, level in enumerate(self._levels, start=1)}
+        self._tokens, self._spaces = tokens[count:], None if spaces is None else spaces[count:]
+        return tokens[:count], Gold(levels, ends)[:count]
 
 
 def backwards(spaces: Counts) -> Counts:
@@ -116,11 +109,11 @@ def backwards(spaces: Counts) -> Counts:
     return np.append(spaces[:-1][::-1], np.zeros(min(1, len(spaces)), np.uint8))
 
 
-def _gold(counts: np.ndarray[Any, np.dtype[Any]], blanks: Bools, line_feeds: Bools, levels: Sequence[str]) -> Gold:
-    # What follows the last token ends the line too.
-    ends = line_feeds | np.append(line_feeds, True)[_next_symbol(blanks)]
-    symbols = ~(line_feeds | blanks)
-    return Gold({level: symbols & (ends | (counts >= n)) for n, level in enumerate(levels, start=1)}, ends)
+def number_of(vocabulary: Vocabulary, symbol: str) -> int:
+    """The token of a symbol; -1, which is none, where the vocabulary lacks it or its units are not symbols."""
+    if isinstance(vocabulary, ByteVocabulary):
+        return ord(symbol)
+    return vocabulary.ids.get(symbol, -1) if isinstance(vocabulary, CharVocabulary) else -1
 
 
 def _next_symbol(blanks: Bools) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -128,28 +121,3 @@ def _next_symbol(blanks: Bools) -> np.ndarray[Any, np.dtype[np.int64]]:
     total = len(blanks)
     places = np.where(np.append(blanks, False), total, np.arange(total + 1))
     return np.minimum.accumulate(places[::-1])[::-1][1:]
-
-
-def _number(vocabulary: Vocabulary, symbol: str) -> int:
-    """The token of a symbol; -1, which is none, where the vocabulary lacks it or its units are not symbols."""
-    if isinstance(vocabulary, ByteVocabulary):
-        return ord(symbol)
-    return vocabulary.ids.get(symbol, -1) if isinstance(vocabulary, CharVocabulary) else -1
-
-
-def _refuse(content: bytes, given: Tokens, text: Tokens, vocabulary: Vocabulary, source: str) -> None:
-    """Raise what is said about the first symbol in which the file is not the text, both from their beginnings."""
-    shared = min(len(given), len(text))
-    first = int(np.argmax(np.append(given[:shared] != text[:shared], True)))
-    there, here = (repr(vocabulary.token(int(one[first]))) if first < len(one) else "the end" for one in (given, text))
-    data = np.frombuffer(content, np.uint8)
-    begins = data != SPACE
-    if vocabulary.unit == "char":
-        begins &= data & 0xC0 != 0x80
-    offset = int(np.flatnonzero(np.append(begins, True))[first])
-    place = place_in(content, offset, source)
-    raise RequestError(
-        f"the file is not the text with spaces: it has {there} where the text has {here}",
-        place,
-        hint="the symbols must be the same, line by line; only spaces may be added or left out",
-    )

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from lsseq.data.files import text_sum, whole_folder
-from lsseq.data.gold import Gold, backwards, stripped_gold, visible_gold
+from lsseq.data.gold import Gold, backwards
 from lsseq.data.sources import Found, find_texts, levels_of, spooled
 from lsseq.data.spaces import Counts
-from lsseq.data.text import count_characters
+from lsseq.data.stretches import ArrayText, FileText, MarkedText, RespacedText, Stretch
+from lsseq.data.text import chunks, count_characters
 from lsseq.data.tokens import Written, encode_text, is_utf8, read_tokens, write_tokens
 from lsseq.data.vocabulary import Vocabulary, load_vocabulary
 from lsseq.data.vocabulary.building import build_vocabulary, check_order, settings
@@ -32,20 +33,13 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Marks:
-    """What the gold of a split is made from when somebody asks for it."""
+    """What the gold of a split is made from."""
 
     vocabulary: Vocabulary
     data: Data
     """Says what the spaces mark."""
     spaces: Counts | None
     """(tokens,): how many were taken out behind each token; None where they were left in."""
-
-    def gold(self, tokens: np.ndarray[Any, np.dtype[Any]]) -> Gold | None:
-        """None where the text has no spaces, or its units are not symbols."""
-        levels = levels_of(self.data)
-        if self.spaces is None:
-            return visible_gold(tokens, self.vocabulary, levels)
-        return stripped_gold(tokens, self.spaces, self.vocabulary, levels)
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,13 @@ class Split:
     @cached_property
     def gold(self) -> Gold | None:
         """Where units truly end; None where the text does not tell. It is computed at the first use."""
-        return None if self.marks is None else self.marks.gold(self.tokens)
+        gold = Stretch.joined([*self.marked()]).gold if len(self.tokens) else None
+        return gold if gold is not None and gold.marks else None
+
+    def marked(self, gold: Path | None = None) -> Iterable[Stretch]:
+        """The tokens with their gold, piece by piece and as often as it is iterated; see `read_file`."""
+        text = ArrayText(self.tokens, None if self.marks is None else self.marks.spaces)
+        return text if self.marks is None else _marked(text, self.marks.vocabulary, self.marks.data, gold)
 
     def reversed(self) -> Split:
         """The same text read backwards; the tokens are a view of the same memory."""
@@ -152,6 +152,37 @@ def read_text(text: str | bytes, vocabulary: Vocabulary, data: Data, source: str
     marks = Marks(vocabulary, data, encoded.spaces)
     split = Split(encoded.tokens, characters, len(encoded.text), marks=marks)
     return split.reversed() if data.reverse else split
+
+
+def read_file(path: Path, vocabulary: Vocabulary, data: Data, gold: Path | None = None) -> Iterable[Stretch]:
+    """A file, plain or .gz, read as a recipe reads its own, with its gold, in memory that does not grow with it.
+
+    It is read anew whenever it is iterated. With `data.reverse` it is held in memory, since it is read from its end.
+
+    Args:
+        path: of the text.
+        vocabulary: of the model that reads it.
+        data: `strip_spaces` and `reverse` are followed, and say what the spaces mark; its sources are not read.
+        gold: a file with the same text, whose spaces are the gold instead of those of the text.
+
+    Iterating raises:
+        RequestError: as `FileText`, and as `RespacedText`.
+    """
+    return _marked(_file(path, vocabulary, data), vocabulary, data, gold)
+
+
+def _file(path: Path, vocabulary: Vocabulary, data: Data) -> Iterable[Stretch]:
+    if not data.reverse or not path.is_file():
+        return FileText(path, vocabulary, data.strip_spaces)
+    split = read_text(b"".join(chunks(path)), vocabulary, data, str(path))
+    return ArrayText(split.tokens, None if split.marks is None else split.marks.spaces)
+
+
+def _marked(text: Iterable[Stretch], vocabulary: Vocabulary, data: Data, gold: Path | None) -> Iterable[Stretch]:
+    if gold is not None:
+        spaced = _file(gold, vocabulary, data.model_copy(update={"strip_spaces": True}))
+        text = RespacedText(text, spaced, gold, vocabulary, data.reverse)
+    return MarkedText(text, vocabulary, levels_of(data))
 
 
 def _open(found: Found, data: Data, vocabulary: Vocabulary | None) -> TextData:

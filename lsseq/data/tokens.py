@@ -55,7 +55,7 @@ def write_tokens(text: Text, vocabulary: Vocabulary, path: Path, spaces: Path | 
             uint8.
 
     Raises:
-        RequestError: with file, line and column, for a byte that is not UTF-8 or a symbol that the vocabulary lacks.
+        RequestError: as `encoded_text`.
     """
     characters = size = 0
     readable = True
@@ -63,21 +63,31 @@ def write_tokens(text: Text, vocabulary: Vocabulary, path: Path, spaces: Path | 
     with contextlib.ExitStack() as files:
         tokens = files.enter_context(_Array(path, vocabulary.dtype))
         counts = None if spaces is None else files.enter_context(_Array(spaces, np.dtype(np.uint8)))
-        try:
-            for ids, read, block in _encoded(text.blocks(), vocabulary, strip_spaces=spaces is not None):
-                tokens.add(ids)
-                if counts is not None:
-                    counts.add(counter.read(block))
-                # Only bytes are encoded without being decoded; a block of UTF-8 text never cuts a sequence.
-                readable = readable and (vocabulary.unit != "byte" or is_utf8(read))
-                size, characters = size + len(read), characters + count_characters(read)
-        except UndecodableError as fault:
-            raise undecodable_error(text.place(fault.offset), text.locate(fault.offset)[1], fault.byte) from None
-        except UnseenError as fault:
-            raise vocabulary.unseen_error(fault.symbol, text.place(fault.offset)) from None
+        for ids, read, block in encoded_text(text, vocabulary, strip_spaces=spaces is not None):
+            tokens.add(ids)
+            if counts is not None:
+                counts.add(counter.read(block))
+            # Only bytes are encoded without being decoded; a block of UTF-8 text never cuts a sequence.
+            readable = readable and (vocabulary.unit != "byte" or is_utf8(read))
+            size, characters = size + len(read), characters + count_characters(read)
         if counts is not None:
             counts.add(counter.rest())
     return Written(tokens.length, characters if readable else None, size, tokens.digest.hexdigest())
+
+
+def encoded_text(text: Text, vocabulary: Vocabulary, *, strip_spaces: bool) -> Iterator[tuple[Tokens, bytes, bytes]]:
+    """The tokens of each block of a text on disk, what was read of the block (without its spaces where they were taken
+    out), and the block itself.
+
+    Raises:
+        RequestError: with file, line and column, for a byte that is not UTF-8 or a symbol that the vocabulary lacks.
+    """
+    try:
+        yield from _encoded(text.blocks(), vocabulary, strip_spaces=strip_spaces)
+    except UndecodableError as fault:
+        raise undecodable_error(text.place(fault.offset), text.locate(fault.offset)[1], fault.byte) from None
+    except UnseenError as fault:
+        raise vocabulary.unseen_error(fault.symbol, text.place(fault.offset)) from None
 
 
 def encode_text(text: str | bytes, vocabulary: Vocabulary, source: str = "text", *, strip_spaces: bool) -> Encoded:
@@ -90,7 +100,7 @@ def encode_text(text: str | bytes, vocabulary: Vocabulary, source: str = "text",
         strip_spaces: take the spaces out.
 
     Raises:
-        RequestError: as `write_tokens`; line and column are those of the text with its spaces.
+        RequestError: as `encoded_text`; line and column are those of the text with its spaces.
     """
     whole = text.encode("utf-8", errors="surrogatepass") if isinstance(text, str) else text
     counter = SpaceCounter(by_character=vocabulary.unit == "char")

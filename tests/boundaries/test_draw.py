@@ -53,6 +53,11 @@ def test_terminal_text_has_a_row_for_each_layer() -> None:
     assert printed(excerpt, terminal=False) == "thecatsat\n..|..|...  1\n.....|...  2\n\n"
 
 
+def test_terminal_shows_gold_below_the_layers() -> None:
+    excerpt = Excerpt(list("thecatsat"), marks("..|..|..."), gold={"words": marks("..|..|..|")[:, 0]})
+    assert printed(excerpt, terminal=False) == "thecatsat\n..|..|...  1\n..|..|..|  words\n\n"
+
+
 def test_terminal_lines_are_as_wide_as_the_terminal_and_end_where_lines_do() -> None:
     excerpt = Excerpt(list("thecatsat"), marks("..|..|..."), breaks=np.arange(9) == 6)
     assert printed(excerpt, terminal=False, width=8) == "theca\n..|..  1\n\nts\n|.  1\n\nat\n..  1\n\n"
@@ -120,22 +125,49 @@ def test_page_shows_all_text_as_text_and_fetches_nothing() -> None:
 def test_page_tells_of_each_symbol_on_hover_and_colours_its_level() -> None:
     excerpt = Excerpt(list("ab"), marks(".| .|"), np.array([[0.25, 0.0], [0.75, 1.0]]), np.log([2.0, 4.0]))
     read = Reader(page(excerpt, {"characters": 2, "layers": []}))
-    spans = [attributes for tag, attributes in read.tags if tag == "span" and "title" in attributes]
-    assert spans[0] == {"title": "a · p1 = 0.250 · p2 = 0.000 · 1.00 bits"}
-    assert spans[1] == {"class": "l2", "title": "b · p1 = 0.750 · p2 = 1.000 · 2.00 bits"}
-    cells = [attributes.get("class") for tag, attributes in read.tags if tag == "i"]
-    assert cells == [None, None, "l1", "l2"]
+    spans = [attributes for tag, attributes in read.tags if tag == "span" and "data-t" in attributes]
+    assert spans[0] == {"data-t": "a · p1 = 0.250 · p2 = 0.000 · 1.00 bits"}
+    assert spans[1] == {"class": "l2", "data-t": "b · p1 = 0.750 · p2 = 1.000 · 2.00 bits"}
+    # The first column names the rows.
+    assert [attributes.get("class") for tag, attributes in read.tags if tag == "i"] == [
+        *(None, None),
+        *(None, None),
+        *("m1", "m2"),
+    ]
+
+
+def test_page_shows_gold_beside_what_is_found() -> None:
+    excerpt = Excerpt(list("ab"), marks(".|"), gold={"<i>words": np.array([True, False])})
+    read = Reader(page(excerpt, {"characters": 2, "layers": []}))
+    assert [attributes.get("class") for tag, attributes in read.tags if tag == "i"] == [
+        None,
+        None,
+        None,
+        "g",
+        "m1",
+        None,
+    ]
+    assert "<i>words" in read.text
+    assert [attributes["data-t"] for tag, attributes in read.tags if "data-t" in attributes][:2] == [
+        *("a · end of <i>words", "b"),
+    ]
+
+
+def test_page_says_what_is_not_there() -> None:
+    shown = page(Excerpt([], np.zeros((0, 0), np.bool_)), {"characters": 2, "layers": []})
+    assert "The model has no detectors. The text does not tell where its units end" in shown
+    assert "<h2>" not in shown
 
 
 def test_page_draws_norms_and_rates() -> None:
-    excerpt = Excerpt(list("ab"), np.zeros((2, 0), np.bool_), norms=np.array([[1.0, 0.0], [4.0, 0.0]]))
+    excerpt = Excerpt(list("abc"), np.zeros((3, 0), np.bool_), norms=np.array([[1.0, 0.0], [4.0, 0.0], [2.0, 0.0]]))
     read = Reader(page(excerpt, {"characters": 2, "layers": []}, rates=Rates([10, 20], [[1.0], [0.5]])))
-    assert [attributes["style"] for tag, attributes in read.tags if tag == "i"] == [
-        *("opacity:0.25", "opacity:0.00"),
-        *("opacity:1.00", "opacity:0.00"),
-    ]
+    cells = [(attributes.get("class"), attributes.get("style")) for tag, attributes in read.tags if tag == "i"]
+    empty = (None, None)
+    # From the least of a layer to its greatest; the second layer's are all the same.
+    assert cells[2:] == [empty, empty, ("m1", None), empty, ("m1", "opacity:0.33"), empty]
     (curve,) = [attributes["points"] for tag, attributes in read.tags if tag == "polyline"]
-    assert curve == "40.0,0.0 640.0,88.0"
+    assert curve == "40.0,0.0 570.0,88.0"
 
 
 def test_page_has_every_score() -> None:
@@ -146,7 +178,7 @@ def test_page_has_every_score() -> None:
     assert f"<td>{at['precision']:.3f}<td>{at['recall']:.3f}<td>{at['f1']:.3f}<td>{at['r_value']:.3f}" in shown
     assert f"<td>{one['token_f1']:.3f}<td>{one['type_f1']:.3f}<td>{one['average_precision']:.3f}</tr>" in shown
     for name in ("layer 1", "layer 2", *report.values["baselines"]):
-        assert f"<tr><th>{name}<td>" in shown
+        assert f"><th>{name}<td>" in shown
 
 
 def test_figures_open(tmp_path: Path) -> None:
@@ -167,17 +199,22 @@ def test_figures_open(tmp_path: Path) -> None:
     assert imread(path).shape[1] == 1800
 
 
-def test_the_raster_is_white_where_a_detector_fires() -> None:
+def test_the_raster_is_coloured_where_a_detector_fires() -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install 'lsseq[plots]')")
+    from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure
 
-    from lsseq.boundaries.draw.figures import raster
+    from lsseq.boundaries.draw.figures import COLOURS, EMPTY, GREY, raster
 
     axes = Figure().subplots()
-    raster(axes, Excerpt(list("abc"), marks("..| .|."), norms=np.array([[1.0], [2.0], [4.0]])), slice(1, 3))
+    gold = {"words": np.array([True, True, False])}
+    raster(axes, Excerpt(list("abc"), marks("..| .|."), norms=np.array([[1.0], [2.0], [3.0]]), gold=gold), slice(1, 3))
     (image,) = axes.images
-    assert np.asarray(image.get_array()).tolist() == [[0, 1], [1, 0], [0.5, 1]]
+    empty, first, second, grey = (np.array(to_rgb(colour)) for colour in (EMPTY, *COLOURS[:2], GREY))
+    expected = [[empty, first], [second, empty], [grey, empty], [(empty + first) / 2, first]]
+    np.testing.assert_allclose(np.asarray(image.get_array()), expected, atol=1e-9)
     assert [text.get_text() for text in axes.texts] == ["b", "c"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["layer 1", "layer 2", "words", "|h1|"]
 
 
 def test_without_matplotlib_the_error_says_what_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from lsseq.boundaries import reading
 from lsseq.boundaries.measure import Text, measure
 from lsseq.boundaries.reading import Seen, read
-from lsseq.data import Gold
+from lsseq.data import Gold, Stretch
 from lsseq.data.vocabulary import ByteVocabulary
+from lsseq.errors import RequestError
 from lsseq.model.factory import build_model
 from lsseq.model.language_model import LanguageModel
 from lsseq.recipe.schema import Model
@@ -41,7 +43,7 @@ def joined(parts: list[Seen], name: str) -> np.ndarray:
 
 def test_what_is_seen_at_each_symbol() -> None:
     model, tokens = make(), text(40)
-    (seen,) = read(model, tokens, None)
+    (seen,) = read(model, [Stretch(tokens)], None)
     inputs = torch.from_numpy(np.concatenate([[-1], tokens]).astype(np.int64)).unsqueeze(1)
     with torch.no_grad():
         features, _, extras = model.features(inputs)
@@ -65,9 +67,9 @@ def test_what_is_seen_at_each_symbol() -> None:
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 40, 100])
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, recurrence: str, length: int) -> None:
     model, tokens = make(recurrence), text(length)
-    (whole,) = read(model, tokens, 3)
+    (whole,) = read(model, [Stretch(tokens)], 3)
     monkeypatch.setattr(reading, "BLOCK", 16)
-    parts = list(read(model, tokens, 3))
+    parts = list(read(model, [Stretch(tokens)], 3))
     assert len(parts) == -(-length // 16)
     assert [part.start for part in parts] == list(range(0, length, 16))
     for name in FIELDS:
@@ -82,11 +84,11 @@ def test_streams_begin_some_symbols_early(monkeypatch: pytest.MonkeyPatch, lengt
     monkeypatch.setattr(reading, "BLOCK", 16)
     monkeypatch.setattr(reading, "WARM_UP", 8)
     model, tokens = make("lstm"), text(length)
-    parts = list(read(model, tokens, 3, streams=3))
+    parts = list(read(model, [Stretch(tokens)], 3, streams=3))
     assert sum(len(part.found) for part in parts) == length
     surprisal = joined(parts, "surprisal")
     # The first block is exact; a later one is what the model makes of it from eight symbols before it on.
-    (whole,) = read(model, tokens[:16], 3)
+    (whole,) = read(model, [Stretch(tokens[:16])], 3)
     np.testing.assert_allclose(surprisal[:16], whole.surprisal, rtol=1e-5)
     for start in range(16, length, 16):
         with torch.no_grad():
@@ -103,13 +105,37 @@ def test_report_and_excerpt(monkeypatch: pytest.MonkeyPatch) -> None:
     words = np.zeros(90, np.bool_)
     words[4::5] = True
     gold = Gold({"words": words}, np.arange(90) == 89)
-    report, excerpt = measure(model, ByteVocabulary(), Text(tokens, gold), limit=30)
+    report, excerpt = measure(model, ByteVocabulary(), Text.of([Stretch(tokens, gold=gold)]), limit=30)
     assert report.values["characters"] == 90
     assert len(report.values["layers"]) == 2
     assert report.values["gold"] == ["words"]
     assert set(report.values["baselines"]) == {"always", "stride", "random", "surprisal", "entropy"}
     assert len(excerpt.symbols) == len(excerpt.found) == 30
     model = make("lstm", vocabulary_size=256)
-    report, excerpt = measure(model, ByteVocabulary(), Text(tokens, None), limit=0)
+    report, excerpt = measure(model, ByteVocabulary(), Text.of([Stretch(tokens)]), limit=0)
     assert report.values == {"characters": 90, "layers": []}
     assert excerpt.symbols == []
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_stretches_of_any_size_give_the_same_report(monkeypatch: pytest.MonkeyPatch, streams: int) -> None:
+    monkeypatch.setattr(reading, "BLOCK", 16)
+    monkeypatch.setattr(reading, "WARM_UP", 8)
+    model, tokens = make(vocabulary_size=256), text(150)
+    draw = np.random.default_rng(0)
+    words = draw.random(150) < 0.3
+    whole = Stretch(tokens, gold=Gold({"words": words}, np.arange(150) == 149))
+    report, excerpt = measure(model, ByteVocabulary(), Text.of([whole]), limit=40, streams=streams)
+    cuts = [0, *np.sort(draw.choice(np.arange(1, 150), 30, replace=False)).tolist(), 150]
+    parts = [whole[start:end] for start, end in pairwise(cuts)]
+    again, shown = measure(model, ByteVocabulary(), Text.of(parts), limit=40, streams=streams)
+    assert again == report
+    assert shown.symbols == excerpt.symbols
+    assert np.array_equal(shown.gold["words"], words[:40])
+
+
+def test_a_text_without_ends_inside_its_lines_has_no_gold() -> None:
+    nothing = Gold({"words": np.arange(9) == 8}, np.arange(9) == 8)
+    assert Text.of([Stretch(text(9), gold=nothing)]).rates == {}
+    with pytest.raises(RequestError, match="the text is empty"):
+        Text.of([])

@@ -73,6 +73,7 @@ def test_text_gold_and_files(folder: Path, run_cli: Run) -> None:
     assert "token F1" in shown
     page = (folder / "page.html").read_text(encoding="utf-8")
     assert "Rate over training" in page
+    assert "at its best offset, chosen on the validation split" in page
     assert "http:" not in page
     assert "https:" not in page
     assert (folder / "positions.tsv").read_text().startswith("position\tlayer\tprobability\n")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsseq.data import Gold, Split, read_text
-from lsseq.data.gold import gold_file
+from lsseq.data import Gold, Split, Stretch, read_text
 from lsseq.data.vocabulary import ByteVocabulary, CharVocabulary, Vocabulary, WordVocabulary
 from lsseq.errors import RequestError
 from lsseq.recipe.schema import Data
@@ -70,7 +70,7 @@ def test_backwards_a_unit_ends_where_it_began():
 
 @given(st.text(alphabet="ab \n", max_size=30))
 def test_between_two_symbols_the_gold_is_the_same_in_both_directions(text):
-    forward, backward = (split(f"a{text} b", strip_spaces=True, reverse=reverse).gold for reverse in (False, True))
+    forward, backward = (split(f"a{text}a b", strip_spaces=True, reverse=reverse).gold for reverse in (False, True))
     assert forward is not None
     assert backward is not None
     # Place t forwards is between the symbols t and t + 1, as place N - 2 - t is backwards.
@@ -92,44 +92,53 @@ def test_no_gold_without_spaces_or_symbols():
     assert Split(np.zeros(3, np.uint8), 3, 3).gold is None
 
 
+def with_file(read: Split, path: Path) -> Gold:
+    gold = Stretch.joined([*read.marked(path)]).gold
+    assert gold is not None
+    return gold
+
+
 class TestFile:
-    def test_the_same_text_with_spaces(self, tmp_path):
+    def test_the_same_text_with_spaces(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("lsseq.data.opening.levels_of", lambda _: LEVELS)
         (tmp_path / "gold.gz").write_bytes(gzip.compress(b"a bc  d\na\n"))
         for reverse, words in ((False, "|.||.|."), (True, ".|.|.||")):
-            read = split("abcd\na\n", reverse=reverse)
-            gold = gold_file(tmp_path / "gold.gz", read.tokens, CHARS, LEVELS, reverse=reverse)
+            gold = with_file(split("abcd\na\n", reverse=reverse), tmp_path / "gold.gz")
             assert shown(gold)["words"] == words
-        forward = gold_file(tmp_path / "gold.gz", split("abcd\na\n").tokens, CHARS, LEVELS)
+        forward = with_file(split("abcd\na\n"), tmp_path / "gold.gz")
         assert shown(forward)["phrases"] == "..||.|."
 
-    def test_syllables_of_a_text_with_visible_spaces(self, tmp_path):
+    def test_syllables_of_a_text_with_visible_spaces(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("lsseq.data.opening.levels_of", lambda _: ("syllables", "words"))
         (tmp_path / "gold").write_bytes("a bé  c".encode())
-        gold = gold_file(tmp_path / "gold", split("abé c").tokens, CHARS, ("syllables", "words"))
+        gold = with_file(split("abé c"), tmp_path / "gold")
         assert shown(gold) == {"syllables": "|.|.|", "words": "..|.|", "ends": "....|", "outside": "....."}
 
     @pytest.mark.parametrize(
-        ("content", "line", "column", "told"),
+        ("content", "reverse", "line", "column", "told"),
         [
-            ("a b\né a\n", 2, 3, "it has 'a' where the text has 'd'"),
-            ("a b\n", 2, 1, "it has the end where the text has 'é'"),
-            ("a b\néd\na", 3, 1, "it has 'a' where the text has the end"),
+            ("a b\né a\n", False, 2, 3, "it has 'a' where the text has 'd'"),
+            ("a b\né a\n", True, 2, 3, "it has 'a' where the text has 'd'"),
+            ("a b\n", False, 2, 1, "it has the end where the text has 'é'"),
+            ("é d\n", True, 1, 1, "it has the end where the text has '\\\\n'"),
+            ("a b\néd\na", False, 3, 1, "it has 'a' where the text has the end"),
+            ("aa b\néd\n", True, 1, 1, "it has 'a' where the text has the end"),
         ],
     )
-    def test_another_text_is_refused_with_its_place(self, tmp_path, content, line, column, told):
+    def test_another_text_is_refused_with_its_place(self, tmp_path, content, reverse, line, column, told):
         (tmp_path / "gold").write_bytes(content.encode())
-        for reverse in (False, True):
-            with pytest.raises(RequestError, match=told) as caught:
-                gold_file(tmp_path / "gold", split("ab\néd\n", reverse=reverse).tokens, CHARS, reverse=reverse)
-            place = caught.value.place
-            assert place is not None
-            assert (place.source, place.line, place.column) == (str(tmp_path / "gold"), line, column)
+        with pytest.raises(RequestError, match=told) as caught:
+            with_file(split("ab\néd\n", reverse=reverse), tmp_path / "gold")
+        place = caught.value.place
+        assert place is not None
+        assert (place.source, place.line, place.column) == (str(tmp_path / "gold"), line, column)
 
     def test_what_marks_nothing(self, tmp_path):
         (tmp_path / "gold").write_text("ab")
         with pytest.raises(RequestError, match="the file has no space"):
-            gold_file(tmp_path / "gold", split("ab").tokens, CHARS)
+            with_file(split("ab"), tmp_path / "gold")
         with pytest.raises(RequestError, match="there is no file"):
-            gold_file(tmp_path / "none", split("ab").tokens, CHARS)
+            with_file(split("ab"), tmp_path / "none")
         words = WordVocabulary(["a", "b"])
         with pytest.raises(RequestError, match="the model reads word"):
-            gold_file(tmp_path / "gold", np.zeros(2, np.uint8), words)
+            with_file(split("a b", words, unit="word"), tmp_path / "gold")

@@ -5,8 +5,8 @@ Shape letters: T symbols, D layers with a detector, L layers, N lines of the log
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,8 @@ class Excerpt:
     """(T, L): norms of the hidden states."""
     breaks: Bools | None = None
     """(T,): a line ends after the symbol; the drawn text goes on in a new line."""
+    gold: Mapping[str, Bools] = field(default_factory=dict)
+    """(T,) of each level: a unit of the level ends after the symbol."""
 
     @cached_property
     def shown(self) -> list[str]:
@@ -44,6 +46,15 @@ class Excerpt:
         layers = np.arange(1, self.found.shape[1] + 1)
         highest: npt.NDArray[np.int64] = np.max(self.found * layers, axis=1, initial=0)
         return highest
+
+    @cached_property
+    def heat(self) -> npt.NDArray[np.float64]:
+        """(T, L): norms from 0, the least of a layer, to 1, its greatest; 0 where all are equal or none is known."""
+        if self.norms is None:
+            return np.zeros((len(self.symbols), 0))
+        least, most = np.nanmin(self.norms, 0, initial=np.inf), np.nanmax(self.norms, 0, initial=-np.inf)
+        heat: npt.NDArray[np.float64] = np.nan_to_num((self.norms - least) / np.where(most > least, most - least, 1.0))
+        return heat
 
     def line_ends(self) -> list[int]:
         """Where the drawn text has a new line, as numbers of symbols read."""

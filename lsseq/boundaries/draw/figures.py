@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lsseq.boundaries.draw.excerpt import Excerpt, Rates
 from lsseq.boundaries.draw.table import score_rows
@@ -22,8 +23,10 @@ ROW = 90
 """Symbols in a row of the raster, as in the paper's figure."""
 ROWS = 3
 """Rows of the raster."""
-COLOURS = ("#2a9fc9", "#d18f00", "#d0488a", "#4aa83e")
+COLOURS = ("#1b84aa", "#b37500", "#c13a7c", "#35872a")
 """Of the layers from the lowest; they repeat."""
+EMPTY, GREY = "#eeeeea", "#55555c"
+"""A cell where nothing is; what is no layer's."""
 
 
 def save_figure(path: Path, excerpt: Excerpt, report: Report, *, rates: Rates | None = None) -> None:
@@ -44,8 +47,7 @@ def save_figure(path: Path, excerpt: Excerpt, report: Report, *, rates: Rates | 
     rows = [slice(start, start + ROW) for start in range(0, min(len(excerpt.symbols), ROW * ROWS), ROW)]
     levels = report.values.get("gold", [])
     below = bool(rates is not None and len(rates.steps)) + bool(report.lengths) + len(levels)
-    bands = excerpt.found.shape[1] + (0 if excerpt.norms is None else excerpt.norms.shape[1])
-    heights = [0.4 + 0.16 * bands] * len(rows) + [2.6] * below
+    heights = [0.4 + 0.16 * len(_bands(excerpt))] * len(rows) + [2.6] * below
     figure = Figure(figsize=(12, sum(heights) + 0.6), layout="constrained")
     axes = iter(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0] if heights else [])
     for row in rows:
@@ -62,20 +64,42 @@ def save_figure(path: Path, excerpt: Excerpt, report: Report, *, rates: Rates | 
         figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
 
 
+def _bands(excerpt: Excerpt) -> list[tuple[str, str, npt.NDArray[np.floating]]]:
+    """Name, colour and (T,) strengths of each band of the raster."""
+    bands = [(f"layer {n}", _colour(n), ends.astype(float)) for n, ends in enumerate(excerpt.found.T, start=1)]
+    bands += [(level, GREY, ends.astype(float)) for level, ends in excerpt.gold.items()]
+    return bands + [(f"|h{n}|", _colour(n), heat) for n, heat in enumerate(excerpt.heat.T, start=1)]
+
+
+def _colour(layer: int) -> str:
+    """Of a layer, from 1."""
+    return COLOURS[(layer - 1) % len(COLOURS)]
+
+
 def raster(axes: Axes, excerpt: Excerpt, row: slice) -> None:
-    """Symbols, and under them a band for each detector, white where it fires, and one for each layer's norm."""
-    found = excerpt.found[row].T.astype(float)
-    bands, names = [found], [f"z{layer}" for layer in range(1, len(found) + 1)]
-    if excerpt.norms is not None:
-        peak = np.nanmax(excerpt.norms, axis=0, initial=0.0)
-        bands.append(np.nan_to_num(excerpt.norms / np.where(peak > 0, peak, 1.0))[row].T)
-        names += [f"|h{layer}|" for layer in range(1, excerpt.norms.shape[1] + 1)]
-    image = np.concatenate(bands)
-    if len(image):
-        axes.imshow(image, aspect="auto", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    """Symbols, and under them a band for each detector, coloured where it fires, one for each level of the gold, and
+    one for the norm of each layer, from its least in the excerpt to its greatest."""
+    from matplotlib.colors import to_rgb
+
+    bands = _bands(excerpt)
+    if bands:
+        empty = np.array(to_rgb(EMPTY))
+        image = [empty + values[row, None] * (np.array(to_rgb(colour)) - empty) for _, colour, values in bands]
+        axes.imshow(np.stack(image), aspect="auto", interpolation="nearest")
+        axes.hlines(np.arange(len(bands) - 1) + 0.5, -0.5, ROW - 0.5, "white", linewidth=1)
     for place, symbol in enumerate(excerpt.shown[row]):
-        axes.text(place, -0.7, symbol, ha="center", va="bottom", fontsize=8, family="monospace", parse_math=False)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
+        faint = symbol != excerpt.symbols[row][place]
+        axes.text(
+            *(place, -0.7, symbol),
+            ha="center",
+            va="bottom",
+            fontsize=6 if faint else 8,
+            color="0.6" if faint else "black",
+            family="monospace",
+            parse_math=False,
+        )
+    axes.set_yticks(range(len(bands)), [name for name, _, _ in bands], fontsize=7)
+    axes.tick_params(length=0)
     axes.set_xticks([])
     axes.set_xlim(-0.5, ROW - 0.5)
     axes.set_frame_on(False)
@@ -83,30 +107,40 @@ def raster(axes: Axes, excerpt: Excerpt, row: slice) -> None:
 
 def rate_curves(axes: Axes, rates: Rates) -> None:
     """Boundary rate against training step, a curve for each detector."""
-    for layer, curve in enumerate(zip(*rates.rates, strict=True)):
-        axes.plot(rates.steps, curve, color=COLOURS[layer % len(COLOURS)], label=f"layer {layer + 1}")
-    axes.set(xlabel="training step", ylabel="boundary rate", ylim=(0, 1))
-    axes.legend(fontsize=8)
+    for layer, curve in enumerate(zip(*rates.rates, strict=True), start=1):
+        axes.plot(rates.steps, curve, color=_colour(layer), label=f"layer {layer}")
+    axes.set(xlabel="training step", ylabel="boundary rate", ylim=(-0.02, 1.02))
+    _finish(axes)
 
 
 def length_curves(axes: Axes, lengths: Sequence[Sequence[int]]) -> None:
-    """Share of units of each length; the last place stands for all longer ones."""
-    for layer, counts in enumerate(lengths):
-        shares = np.array(counts[1:]) / max(1, sum(counts))
-        axes.step(
-            range(1, len(counts)), shares, where="mid", color=COLOURS[layer % len(COLOURS)], label=f"layer {layer + 1}"
-        )
-    longest = max((n for counts in lengths for n, count in enumerate(counts) if count), default=1)
-    axes.set(xlabel="symbols in a unit", ylabel="share of units", xlim=(0, longest + 1))
-    axes.legend(fontsize=8)
+    """Share of units of each length, up to the length that 99 % of the units of every layer have at most."""
+    longest = 1
+    for layer, counts in enumerate(lengths, start=1):
+        shares = np.array(counts) / max(1, sum(counts))
+        # The last place counts all that are longer.
+        axes.step(range(1, len(counts) - 1), shares[1:-1], where="mid", color=_colour(layer), label=f"layer {layer}")
+        longest = max(longest, int(np.searchsorted(np.cumsum(shares[:-1]), 0.99)))
+    longest = min(longest, max(map(len, lengths)) - 2)
+    axes.set(xlabel="symbols in a unit", ylabel="share of units", xlim=(0.5, longest + 0.5))
+    axes.set_ylim(bottom=0)
+    _finish(axes)
+
+
+def _finish(axes: Axes) -> None:
+    """A legend, and a frame at the two sides that have numbers."""
+    axes.legend(fontsize=8, frameon=False, loc="upper right")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def f1_bars(axes: Axes, values: Mapping[str, Any], level: str) -> None:
     """F1 of each layer and baseline, at the offset that is quoted."""
     scored = [(f"{name}\n({offset})", cells[2]) for name, offset, cells in score_rows(values, level)]
     names, heights = [name for name, _ in scored], [height or 0.0 for _, height in scored]
-    colours = [COLOURS[0] if name.startswith("layer") else "0.6" for name in names]
+    layers = len(values["layers"])
+    colours = [_colour(n) for n in range(1, layers + 1)] + ["0.7"] * (len(scored) - layers)
     bars = axes.bar(range(len(names)), heights, color=colours)
     axes.bar_label(bars, ["–" if height is None else f"{height:.2f}" for _, height in scored], fontsize=8)
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set(ylabel=f"F1 of {level}", ylim=(0, 1.1))
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,38 +1,52 @@
 """The style sheet of the page, for light and dark screens."""
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fdfdfb; --line: #d5d5d0; --norm: #8a2be2;
-  --l1: #9fdcf0; --l2: #ffd479; --l3: #f3a6c8; --l4: #a9e2a0; }
+:root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fdfdfb; --line: #dcdcd7; --cell: #eeeeea; --gold: #55555c;
+  --faint: #8a8a90;
+  --l1: #9fdcf0; --l2: #ffd479; --l3: #f3a6c8; --l4: #a9e2a0;
+  --m1: #1b84aa; --m2: #b37500; --m3: #c13a7c; --m4: #35872a; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8ea; --paper: #16161a; --line: #3a3a42; --norm: #c9a2ff;
-    --l1: #145a73; --l2: #7a5200; --l3: #7d2550; --l4: #205c19; } }
+  :root { --ink: #e8e8ea; --paper: #16161a; --line: #3a3a42; --cell: #24242a; --gold: #b5b5bd;
+    --faint: #808088;
+    --l1: #145a73; --l2: #7a5200; --l3: #7d2550; --l4: #205c19;
+    --m1: #4cb8de; --m2: #e0a030; --m3: #e06aa5; --m4: #62bd56; } }
 body { margin: 0; color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: right; font-weight: normal; }
-th:first-child { text-align: left; }
-.legend { font-size: .9rem; }
-.legend span { padding: 0 .3rem; }
+main { max-width: 60rem; margin: 1.5rem auto 4rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; }
+h3 { font-size: 1rem; margin: 1rem 0 .3rem; }
+p { margin: .4rem 0; }
+table { display: block; overflow-x: auto; border-collapse: collapse; font-size: .9rem;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: right; font-weight: normal; }
+th { white-space: nowrap; }
+th:first-child { text-align: left; padding-left: 0; }
+tr.layer > * { font-weight: bold; }
+.note { font-size: .9rem; }
+.note span { padding: .05rem .35rem; border-radius: .2rem; }
 .text { font: 15px/1.7 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
-.raster { display: flex; flex-wrap: wrap; row-gap: .8rem; font: 13px/1.4 ui-monospace, monospace; }
-.raster span { display: flex; flex-direction: column; align-items: stretch; min-width: 1ch; }
+.raster { display: flex; flex-wrap: wrap; row-gap: .7rem; font: 13px/1.4 ui-monospace, monospace; }
+.raster > span { display: flex; flex-direction: column; min-width: 1ch; }
 .raster b { font-weight: normal; white-space: pre; text-align: center; }
-.raster i { height: .6rem; background: var(--line); border-bottom: 1px solid var(--paper); }
-.l1 { background: var(--l1); }
-.raster .l1 { background: #2a9fc9; }
-.l2 { background: var(--l2); }
-.raster .l2 { background: #d18f00; }
-.l3 { background: var(--l3); }
-.raster .l3 { background: #d0488a; }
-.l4 { background: var(--l4); }
-.raster .l4 { background: #4aa83e; }
-.raster i.n { background: var(--norm); }
+.raster i { height: .75rem; background: var(--cell); border-bottom: 1px solid var(--paper); }
+.raster .key { padding-right: .6rem; }
+.raster .key i { background: none; font: 10px/.75rem system-ui, sans-serif; text-align: right; }
+.x { color: var(--faint); }
+[data-t]:hover { outline: 1px solid var(--ink); }
+[data-t]:hover::after { content: attr(data-t); position: fixed; z-index: 1; left: 0; right: 0; bottom: 0;
+  padding: .4rem 1rem; border-top: 1px solid var(--line); color: var(--ink); background: var(--paper);
+  font: 14px/1.5 ui-monospace, monospace; white-space: pre-wrap; text-align: center; }
+.l1 { background: var(--l1); } .l2 { background: var(--l2); }
+.l3 { background: var(--l3); } .l4 { background: var(--l4); }
+.raster .m1 { background: var(--m1); } .raster .m2 { background: var(--m2); }
+.raster .m3 { background: var(--m3); } .raster .m4 { background: var(--m4); }
+.raster .g { background: var(--gold); }
 svg { width: 100%; max-width: 640px; }
 svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
 svg path { stroke: var(--line); }
-polyline { fill: none; stroke-width: 2; }
-.c1 { stroke: #2a9fc9; }
-.c2 { stroke: #d18f00; }
-.c3 { stroke: #d0488a; }
-.c4 { stroke: #4aa83e; }
+polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
+polyline.c1 { stroke: var(--m1); } polyline.c2 { stroke: var(--m2); }
+polyline.c3 { stroke: var(--m3); } polyline.c4 { stroke: var(--m4); }
+svg text.c1 { fill: var(--m1); } svg text.c2 { fill: var(--m2); }
+svg text.c3 { fill: var(--m3); } svg text.c4 { fill: var(--m4); }
 """

@@ -1,8 +1,9 @@
-"""A text in the terminal: under it a row for each layer, with a mark where a unit ends.
+"""A text in the terminal: under it a row for each layer and each level of the gold, with a mark where a unit ends.
 
     the cat sat
     ..|...|..|.  1
     ......|....  2
+    ..|...|...|  words
 
 With colours the text also shows the highest layer that ends a unit. Without a terminal, or with NO_COLOR, the marks are
 all there is.
@@ -32,8 +33,9 @@ def print_excerpt(excerpt: Excerpt, console: Console | None = None) -> None:
 
 def lines(excerpt: Excerpt, width: int) -> Iterator[Text]:
     """The lines of the text, each followed by its rows and an empty line."""
-    layers = excerpt.found.shape[1]
-    margin = 2 + len(str(layers)) if layers else 0
+    rows = [(str(layer), excerpt.found[:, layer - 1], style(layer)) for layer in range(1, excerpt.found.shape[1] + 1)]
+    rows += [(level, ends, "reverse") for level, ends in excerpt.gold.items()]
+    margin = max((2 + cell_len(name) for name, _, _ in rows), default=0)
     shown = [_visible(symbol) for symbol in excerpt.shown]
     levels = excerpt.levels
     for first, last in _stretches(excerpt, shown, max(1, width - margin)):
@@ -41,14 +43,13 @@ def lines(excerpt: Excerpt, width: int) -> Iterator[Text]:
         for t in range(first, last):
             text.append(shown[t], style(levels[t]))
         yield text
-        for layer in range(layers):
+        for name, ends, colour in rows:
             row = Text()
             for t in range(first, last):
-                fires = excerpt.found[t, layer]
                 row.append(" " * (cell_len(shown[t]) - 1))
-                row.append("|" if fires else ".", style(layer + 1) if fires else "dim")
-            yield row.append(f"  {layer + 1}", "dim")
-        if layers:
+                row.append("|" if ends[t] else ".", colour if ends[t] else "dim")
+            yield row.append(f"  {name}", "dim")
+        if rows:
             yield Text()
 
 

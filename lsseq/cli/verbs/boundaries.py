@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lsseq.boundaries.draw import Rates
     from lsseq.boundaries.measure import Text
     from lsseq.boundaries.score import Best
-    from lsseq.data import Split
 
 
 @click.command(
@@ -68,7 +67,7 @@ def command(
 
     Where the text tells where its units end, by spaces that it has or had (`data.strip_spaces`) or by --gold, the
     boundaries are scored beside baselines. A model without detectors is scored by the peaks of its own surprisal and
-    entropy.
+    entropy. The text may be of any length: it is read piece by piece.
     """
     if split is not None and text is not None:
         raise RequestError("--split and --text exclude each other: one text is read")
@@ -96,17 +95,17 @@ def command(
             read,
             best=best,
             limit=limit,
-            streams=_streams(streams, read),
+            streams=streams,
             device=trained.device,
             keep=keep,
         )
+    values = {**report.values, **({"split": name} if name else {}), "offsets": chosen}
     rates = _rates(trained)
     if html is not None:
         title = f"Boundaries of {trained.folder.name} in {text or name}"
-        html.write_text(page(excerpt, report.values, title=title, rates=rates), encoding="utf-8")
+        html.write_text(page(excerpt, values, title=title, rates=rates), encoding="utf-8")
     if png is not None:
         save_figure(png, excerpt, report, rates=rates)
-    values = {**report.values, **({"split": name} if name else {}), "offsets": chosen}
     if as_json:
         print_json(values)
         return
@@ -117,19 +116,14 @@ def command(
 def _text(trained: TrainedModel, path: Path | None, gold: Path | None, name: str | None) -> tuple[Text, bool]:
     """What is read, and whether it is the whole of a corpus without splits."""
     from lsseq.boundaries.measure import Text
-    from lsseq.data.gold import gold_file
+    from lsseq.data import read_file
     from lsseq.evaluation.evaluate import find_split
-    from lsseq.evaluation.text import file_split
 
     data, vocabulary = trained.recipe.data, trained.vocabulary
-    split: Split
     if path is not None:
-        split = file_split(path, vocabulary, data)
-    else:
-        split = find_split(data, vocabulary, str(name))
-    if gold is None:
-        return Text(split.tokens, split.gold), split.whole
-    return Text(split.tokens, gold_file(gold, split.tokens, vocabulary, reverse=data.reverse)), split.whole
+        return Text.of(read_file(path, vocabulary, data, gold)), False
+    split = find_split(data, vocabulary, str(name))
+    return Text.of(split.marked(gold)), split.whole
 
 
 def _best_offsets(
@@ -140,23 +134,16 @@ def _best_offsets(
     from lsseq.boundaries.score import best_offsets
     from lsseq.evaluation.evaluate import find_split
 
-    if read.gold is None or name == "valid" or whole:
+    if not read.rates or name == "valid" or whole:
         return None, "chosen on this text" + (": the corpus has no splits" if whole else "")
     try:
-        valid = find_split(trained.recipe.data, trained.vocabulary, "valid")
+        valid = Text.of(find_split(trained.recipe.data, trained.vocabulary, "valid").marked())
     except RequestError:
         return None, "chosen on this text: the validation split is not at hand"
-    if valid.gold is None or valid.gold.levels.keys() != read.gold.levels.keys():
+    if valid.rates.keys() != read.rates.keys():
         return None, "chosen on this text: the validation split has no such gold"
-    text = Text(valid.tokens, valid.gold)
-    report, _ = measure(trained.model, trained.vocabulary, text, streams=_streams(streams, text), device=trained.device)
+    report, _ = measure(trained.model, trained.vocabulary, valid, streams=streams, device=trained.device)
     return best_offsets(report.values), "chosen on the validation split"
-
-
-def _streams(asked: int | None, text: Text) -> int:
-    from lsseq.boundaries.reading import STREAMS
-
-    return asked or (STREAMS if len(text.tokens) >= 100_000 else 1)
 
 
 def _rates(trained: TrainedModel) -> Rates | None:
