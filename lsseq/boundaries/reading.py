@@ -50,6 +50,8 @@ class Seen:
     """(T, L): the layer computed; None without detectors."""
     norms: Floats | None
     """(T, L): of the layers' outputs; None where the model does not tell."""
+    watched: Floats | None = None
+    """(T,): log of the probability that the prediction of the symbol gives to the token that is watched."""
 
     def chunk(self, tokens: Tokens, gold: Gold | None) -> Chunk:
         """The stretch with its symbols and its gold, out of those of the whole text."""
@@ -68,7 +70,13 @@ class Seen:
 
 
 def read(
-    model: LanguageModel, tokens: Tokens, start: int | None, *, streams: int = 1, device: torch.device | str = "cpu"
+    model: LanguageModel,
+    tokens: Tokens,
+    start: int | None,
+    *,
+    streams: int = 1,
+    device: torch.device | str = "cpu",
+    watch: int | None = None,
 ) -> Iterator[Seen]:
     """Read a text.
 
@@ -78,9 +86,10 @@ def read(
         start: the token before the first one; None for a vector of zeros.
         streams: parts of a block that are read side by side.
         device: where the model is.
+        watch: a token whose probability is told at every symbol.
     """
     streams = max(1, min(streams, _LOGITS // (BLOCK * model.vocabulary_size)))
-    reader = _Reader(model, tokens, START if start is None else start, device)
+    reader = _Reader(model, tokens, START if start is None else start, device, watch)
     yield from reader.first(min(BLOCK, len(tokens)))
     position = BLOCK
     while position < len(tokens):
@@ -97,8 +106,10 @@ def read(
 class _Reader:
     """Reads stretches of a text, and keeps where it stands."""
 
-    def __init__(self, model: LanguageModel, tokens: Tokens, start: int, device: torch.device | str) -> None:
-        self.model, self.tokens, self.start, self.device = model, tokens, start, device
+    def __init__(
+        self, model: LanguageModel, tokens: Tokens, start: int, device: torch.device | str, watch: int | None
+    ) -> None:
+        self.model, self.tokens, self.start, self.device, self.watch = model, tokens, start, device, watch
         self.state: State = None
         self.ahead: Tensor | None = None
         """(B, V): the log-probabilities of the symbol that comes next."""
@@ -139,6 +150,7 @@ class _Reader:
             entropy=_in_order(entropy),
             updates=None if updates is None else _in_order(updates).astype(np.bool_),
             norms=_in_order(extras["norms"]) if "norms" in extras else None,
+            watched=None if self.watch is None else _in_order(before[..., self.watch]),
         )
 
     @torch.inference_mode()

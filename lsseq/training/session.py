@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from lsseq.data import TextData, Vocabulary, open_text
-from lsseq.data.batches import training_windows
+from lsseq.data.batches import Marks, training_windows
 from lsseq.errors import RequestError, RunError
 from lsseq.evaluation import measure_split
 from lsseq.model.base import SequenceModel
@@ -29,6 +29,7 @@ from lsseq.training.paths import with_absolute_paths
 from lsseq.training.progress import Progress
 from lsseq.training.resume import refuse_changes
 from lsseq.training.state import Figures, LoopState
+from lsseq.training.teachers import training_marks
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
             refuse_changes(loaded, load_recipe(str(folder.recipe)).recipe, str(folder))
         device = prepare_device(loaded.recipe)
         data = open_text(loaded.recipe.data)
-        state = build_state(loaded.recipe, data, device)
+        marks = training_marks(loaded.recipe, data, device)
+        state = build_state(loaded.recipe, data, device, marks)
         if saved:
             _restore(state, folder, data)
             if state.final is not None and Budget(loaded.recipe.training).ended(state):
@@ -110,11 +112,12 @@ def prepare_device(recipe: Recipe) -> torch.device:
     return device
 
 
-def build_state(recipe: Recipe, data: TextData, device: torch.device) -> LoopState:
-    """The state before the first step; the seed governs the initial weights and everything that is drawn after them."""
+def build_state(recipe: Recipe, data: TextData, device: torch.device, marks: Marks | None = None) -> LoopState:
+    """The state before the first step; the seed governs the initial weights and everything that is drawn after them.
+    `marks` are what detectors are taught about the training text."""
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe.model, len(data.vocabulary)).to(device)
-    windows = training_windows(data.splits["train"].tokens, recipe.training, data.vocabulary.start)
+    windows = training_windows(data.splits["train"].tokens, recipe.training, data.vocabulary.start, marks)
     state = LoopState.start(model, windows, recipe.training, device)
     state.text = data.fingerprint
     return state
