@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 import torch
 
-from lsseq.boundaries.chunk import Chunk
+from lsseq.boundaries.chunk import Bools, Chunk
 from lsseq.boundaries.draw.excerpt import Excerpt
 from lsseq.boundaries.reading import BLOCK, Seen, Tokens, read
 from lsseq.boundaries.score import Best, Report, Scorer, gold_rates
@@ -23,6 +23,8 @@ class Text:
 
     tokens: Tokens
     gold: Gold | None
+    others: Mapping[str, Bools] = field(default_factory=dict)
+    """(N,) for each name: further detectors, scored beside the baselines."""
 
 
 def measure(
@@ -55,6 +57,9 @@ def measure(
     begun: list[Seen] = []
     for seen in read(model, text.tokens, vocabulary.start, streams=streams, device=device):
         chunk = seen.chunk(text.tokens, text.gold)
+        if text.others:
+            here = slice(seen.start, seen.start + len(chunk))
+            chunk = replace(chunk, others={name: fires[here] for name, fires in text.others.items()})
         scorer.add(chunk)
         if keep is not None:
             keep(chunk)

@@ -87,6 +87,9 @@ class TrainingWindows(Protocol):
     def next(self) -> Window:
         """The next window."""
 
+    def teach(self, marks: Marks) -> None:
+        """From now on the windows carry what detectors are taught about each token, (N, D)."""
+
     def position(self) -> dict[str, int]:
         """Where the next window begins. With the seed it determines everything that follows."""
 
@@ -94,16 +97,13 @@ class TrainingWindows(Protocol):
         """Go on from a position."""
 
 
-def training_windows(
-    tokens: Tokens, training: Training, start: int | None, marks: Marks | None = None
-) -> TrainingWindows:
+def training_windows(tokens: Tokens, training: Training, start: int | None) -> TrainingWindows:
     """The windows that a recipe's `training` section asks for.
 
     Args:
         tokens: the training split, 1-D, of any integer type.
         training: reads `windows`, `batch`, `bptt`, `random_bptt` and `seed`.
         start: the token fed before the first one; None feeds `START`.
-        marks: what detectors are taught about each token; None where nothing is.
 
     Raises:
         KeyFault: the text is shorter than one window needs, or the keys contradict each other.
@@ -111,18 +111,22 @@ def training_windows(
     if training.windows == "pieces":
         if training.random_bptt:
             raise KeyFault("training.random_bptt", "random window lengths need `training.windows=stream`")
-        return Pieces(tokens, training, start, marks)
-    return Streams(tokens, training, start, marks)
+        return Pieces(tokens, training, start)
+    return Streams(tokens, training, start)
 
 
 class _Reader:
     """Cuts batches out of the tokens: column b starts at `starts[b]` and runs for T tokens."""
 
-    def __init__(self, tokens: Tokens, start: int | None, marks: Marks | None = None) -> None:
+    def __init__(self, tokens: Tokens, start: int | None) -> None:
         # A plain view: indexing the memory-map class itself costs several times as much.
         self.tokens = np.asarray(tokens)
         self.start = START if start is None else start
-        self.marks = marks
+        self._marks: Marks | None = None
+
+    def teach(self, marks: Marks) -> None:
+        """From now on the windows carry these marks, (N, D)."""
+        self._marks = marks
 
     def read(self, starts: np.ndarray[Any, np.dtype[np.int64]], length: int) -> Batch:
         """Inputs, targets and marks; positions beyond the last token repeat it. Before the first one nothing fires."""
@@ -133,8 +137,8 @@ class _Reader:
         block[places < 0] = self.start
         both = torch.from_numpy(block)
         marks = None
-        if self.marks is not None:
-            marks = torch.from_numpy(self.marks[known[:-1]] & (places[:-1, :, None] >= 0))
+        if self._marks is not None:
+            marks = torch.from_numpy(self._marks[known[:-1]] & (places[:-1, :, None] >= 0))
         return Batch(both[:-1], both[1:], marks=marks)
 
 
@@ -147,8 +151,8 @@ class Streams(_Reader):
     base is `bptt` with probability 0.95 and half of it otherwise; the learning rate is scaled by length / bptt.
     """
 
-    def __init__(self, tokens: Tokens, training: Training, start: int | None, marks: Marks | None = None) -> None:
-        super().__init__(tokens, start, marks)
+    def __init__(self, tokens: Tokens, training: Training, start: int | None) -> None:
+        super().__init__(tokens, start)
         self.batch, self.bptt, self.seed = training.batch, training.bptt, training.seed
         self.random = training.random_bptt
         self.length = len(tokens) // self.batch
@@ -204,8 +208,8 @@ class Pieces(_Reader):
     batch are left out of that epoch, so every epoch has the same number of windows.
     """
 
-    def __init__(self, tokens: Tokens, training: Training, start: int | None, marks: Marks | None = None) -> None:
-        super().__init__(tokens, start, marks)
+    def __init__(self, tokens: Tokens, training: Training, start: int | None) -> None:
+        super().__init__(tokens, start)
         self.batch, self.bptt, self.seed = training.batch, training.bptt, training.seed
         # So many pieces fit at every offset.
         self.pieces = (len(tokens) - self.bptt + 1) // self.bptt

@@ -39,7 +39,7 @@ class Lesson:
             batch: the window, with its marks.
             surprisal: gives (T, B), the surprisal of each target, without a graph; called where it is needed.
         """
-        counted = None if batch.mask is None else batch.mask
+        counted = batch.mask
         if self.own:
             marks, known = own_marks(surprisal(), self.delay)
             counted = known if counted is None else known & counted
@@ -77,8 +77,6 @@ def own_marks(surprisal: Tensor, delay: int) -> tuple[Tensor, Tensor]:
     """
     peaks, known = torch.zeros_like(surprisal, dtype=torch.bool), torch.zeros_like(surprisal, dtype=torch.bool)
     middle = surprisal[1:-1]
-    first, last = 1 + delay, max(1, len(surprisal) - 1) + delay
-    found = (middle > surprisal[:-2]) & (middle >= surprisal[2:])
-    room = len(peaks[first:last])
-    peaks[first:last], known[first:last] = found[:room], True
+    inputs = slice(1 + delay, 1 + delay + len(middle))
+    peaks[inputs], known[inputs] = (middle > surprisal[:-2]) & (middle >= surprisal[2:]), True
     return peaks.unsqueeze(-1), known

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from lsseq.data import TextData, Vocabulary, open_text
-from lsseq.data.batches import Marks, training_windows
+from lsseq.data.batches import training_windows
 from lsseq.errors import RequestError, RunError
 from lsseq.evaluation import measure_split
 from lsseq.model.base import SequenceModel
@@ -72,14 +72,15 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
             refuse_changes(loaded, load_recipe(str(folder.recipe)).recipe, str(folder))
         device = prepare_device(loaded.recipe)
         data = open_text(loaded.recipe.data)
-        marks = training_marks(loaded.recipe, data, device)
-        state = build_state(loaded.recipe, data, device, marks)
+        state = build_state(loaded.recipe, data, device)
         if saved:
             _restore(state, folder, data)
             if state.final is not None and Budget(loaded.recipe.training).ended(state):
                 return _result(folder, state, finished_before=True)
         elif source is not None:
             start_from(source, state.model, data.vocabulary)
+        if (marks := training_marks(loaded.recipe, data, device)) is not None:
+            state.windows.teach(marks)
         folder.write_recipe(dump_recipe(loaded.recipe))
         if other := note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=saved):
             print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)
@@ -112,12 +113,11 @@ def prepare_device(recipe: Recipe) -> torch.device:
     return device
 
 
-def build_state(recipe: Recipe, data: TextData, device: torch.device, marks: Marks | None = None) -> LoopState:
-    """The state before the first step; the seed governs the initial weights and everything that is drawn after them.
-    `marks` are what detectors are taught about the training text."""
+def build_state(recipe: Recipe, data: TextData, device: torch.device) -> LoopState:
+    """The state before the first step; the seed governs the initial weights and everything that is drawn after them."""
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe.model, len(data.vocabulary)).to(device)
-    windows = training_windows(data.splits["train"].tokens, recipe.training, data.vocabulary.start, marks)
+    windows = training_windows(data.splits["train"].tokens, recipe.training, data.vocabulary.start)
     state = LoopState.start(model, windows, recipe.training, device)
     state.text = data.fingerprint
     return state

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import json_option, print_json
+from lsseq.cli.common import json_option, print_json, say
 from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
     from lsseq.api import TrainedModel
+    from lsseq.boundaries.chunk import Bools
     from lsseq.boundaries.draw import Rates
     from lsseq.boundaries.measure import Text
+    from lsseq.boundaries.reading import Tokens
     from lsseq.boundaries.score import Best
     from lsseq.data import Split
 
@@ -127,9 +129,25 @@ def _text(trained: TrainedModel, path: Path | None, gold: Path | None, name: str
         split = file_split(path, vocabulary, data)
     else:
         split = find_split(data, vocabulary, str(name))
-    if gold is None:
-        return Text(split.tokens, split.gold), split.whole
-    return Text(split.tokens, gold_file(gold, split.tokens, vocabulary, reverse=data.reverse)), split.whole
+    marks = split.gold if gold is None else gold_file(gold, split.tokens, vocabulary, reverse=data.reverse)
+    return Text(split.tokens, marks, _two_way(trained, split.tokens)), split.whole
+
+
+def _two_way(trained: TrainedModel, tokens: Tokens) -> dict[str, Bools]:
+    """What the teachers of the run, where it has some, make of a text: `two_way`, and above the lowest level
+    `two_way_2` and so on."""
+    from lsseq.evaluation.evaluate import open_with
+    from lsseq.training.teachers import has_teachers, school_of
+
+    if not has_teachers(trained.recipe):
+        return {}
+    try:
+        data = open_with(trained.recipe.data, trained.vocabulary)
+    except RequestError as error:
+        say(f"note: the teachers are not scored, since their text is not at hand: {error.message}")
+        return {}
+    marks = school_of(trained.recipe, data, trained.device).marks(tokens)
+    return {"two_way" + (f"_{level}" if level > 1 else ""): fires for level, fires in enumerate(marks.T, start=1)}
 
 
 def _best_offsets(
@@ -148,7 +166,7 @@ def _best_offsets(
         return None, "chosen on this text: the validation split is not at hand"
     if valid.gold is None or valid.gold.levels.keys() != read.gold.levels.keys():
         return None, "chosen on this text: the validation split has no such gold"
-    text = Text(valid.tokens, valid.gold)
+    text = Text(valid.tokens, valid.gold, _two_way(trained, valid.tokens))
     report, _ = measure(trained.model, trained.vocabulary, text, streams=_streams(streams, text), device=trained.device)
     return best_offsets(report.values), "chosen on the validation split"
 
