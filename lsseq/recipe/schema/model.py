@@ -101,6 +101,9 @@ class Teachers(Section):
     """Of the output."""
     steps: Count = 660
     """Steps of training, of 32 windows of 50 tokens each."""
+    lexicon: Annotated[int, Field(ge=0)] = 0
+    """How many times the marks are made again: each line is divided into the units that are likeliest, by how often
+    they were marked before (a unigram model, Goldwater et al. 2009) and by the curve where they end."""
 
 
 class Boundary(Section):

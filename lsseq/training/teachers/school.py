@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 import torch
 
 from lsseq.boundaries.baselines import peaks
-from lsseq.boundaries.chunk import Bools, Ints
+from lsseq.boundaries.chunk import Bools, Floats, Ints
 from lsseq.boundaries.reading import Tokens
 from lsseq.data.batches import Marks
 from lsseq.recipe import schema
 from lsseq.training.progress import duration
+from lsseq.training.teachers.lexicon import Lexicon
 from lsseq.training.teachers.teacher import Teacher, View, train_teacher
 from lsseq.training.teachers.units import Units
 
@@ -34,7 +35,7 @@ class Plan:
     """The token that ends a line, read before the first one; None where there is none."""
     settings: schema.Teachers
     watches_line_ends: bool
-    """The curve is the probability of an end of the line; else surprisal and entropy."""
+    """Their curve is the probability of an end of the line; else they have surprisal and entropy."""
     levels: int
     """D."""
     seed: int
@@ -44,11 +45,15 @@ class Plan:
         """Of the vocabulary of a level."""
         return self.size if units is None else units.size
 
+    def end_of(self, units: Units | None) -> int | None:
+        """What ends a line in what the teachers of a level read."""
+        if units is None or self.line_end is None:
+            return self.line_end
+        return int(units.read(np.array([self.line_end]), np.ones(1, np.bool_))[0][0])
+
     def views(self, units: Units | None) -> list[View]:
         """How each teacher of a level reads."""
-        end = self.line_end
-        if units is not None and end is not None:
-            end = int(units.read(np.array([end]), np.ones(1, np.bool_))[0][0])
+        end = self.end_of(units)
         watch = end if self.watches_line_ends else None
         pair = [View(backward, end, watch, self.device) for backward in (False, True)]
         return pair * self.settings.pairs
@@ -69,12 +74,33 @@ class Level:
     units: Units | None
     """The vocabulary of what they read; None for the tokens of the text."""
 
+    end: int | None
+    """What ends a line in what they read."""
+    watches: bool
+    """They watch the ends of lines."""
+    lexicon: Lexicon | None = None
+    """What units there are; None where the curve alone marks them."""
+
     def marks(self, text: Ints) -> Bools:
-        """For each token or unit, whether a larger unit ends after it: the peaks of the sum of all curves."""
+        """For each token or unit, whether a larger unit ends after it."""
+        return self.marks_of(text, self.curve(text))
+
+    def curve(self, text: Ints) -> Floats:
+        """The sum of all curves of a pair, the mean over the pairs."""
         total = np.zeros(len(text), np.float32)
         for teacher in self.teachers:
             teacher.add_to(total, text)
-        return peaks(total)
+        total *= 2 / len(self.teachers)
+        return total
+
+    def marks_of(self, text: Ints, curve: Floats) -> Bools:
+        """The peaks of the curve, above its mean where the ends of lines are watched; with a lexicon, what both say."""
+        if self.lexicon is not None:
+            return self.lexicon.divide(text, curve, self.end)
+        marks = peaks(curve)
+        if self.watches:
+            marks[:-1] &= curve[1:] > 0
+        return marks
 
 
 @dataclass(frozen=True)
@@ -122,6 +148,12 @@ def train_school(tokens: Tokens, plan: Plan) -> tuple[School, Marks]:
                     file=sys.stderr,
                     flush=True,
                 )
-            levels.append(Level(teachers, units))
-            marks[ends, number] = levels[-1].marks(text)
+            level = Level(teachers, units, plan.end_of(units), plan.watches_line_ends)
+            curve = level.curve(text)
+            found = level.marks_of(text, curve)
+            for _ in range(plan.settings.lexicon):
+                level = replace(level, lexicon=Lexicon.of(text, found, level.end))
+                found = level.marks_of(text, curve)
+            levels.append(level)
+            marks[ends, number] = found
     return School(plan, levels), marks

@@ -26,6 +26,7 @@ from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Recipe
 from lsseq.resources import data_folder
 from lsseq.runs import read_checkpoint, write_checkpoint
+from lsseq.training.teachers.lexicon import Lexicon
 from lsseq.training.teachers.school import Level, Plan, School, train_school
 from lsseq.training.teachers.teacher import Teacher, new_model
 from lsseq.training.teachers.units import Units
@@ -110,6 +111,7 @@ def _make(folder: Path, plan: Plan, tokens: np.ndarray[Any, np.dtype[Any]]) -> t
     school, marks = train_school(tokens, plan)
     teachers: dict[str, Tensor] = {}
     scales: list[list[list[list[float]]]] = []
+    lexicons: list[list[list[Any]] | None] = []
     for number, level in enumerate(school.levels):
         if level.units is not None:
             teachers[f"{number}.units"] = torch.from_numpy(level.units.names.view(np.int64))
@@ -117,9 +119,10 @@ def _make(folder: Path, plan: Plan, tokens: np.ndarray[Any, np.dtype[Any]]) -> t
             weights = teacher.model.state_dict()
             teachers |= {f"{number}.{member}.{name}": weight for name, weight in weights.items()}
         scales.append([teacher.scales for teacher in level.teachers])
+        lexicons.append(None if level.lexicon is None else _spelled(level.lexicon))
     groups = {"teachers": teachers, "marks": {"marks": torch.from_numpy(marks.astype(np.uint8))}}
     with whole_folder(folder, replace=folder.exists()) as unfinished:
-        write_checkpoint(unfinished, groups, {"scales": scales})
+        write_checkpoint(unfinished, groups, {"scales": scales, "lexicons": lexicons})
     return school, marks
 
 
@@ -136,5 +139,12 @@ def _read(plan: Plan, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) 
                 model = new_model(plan.size_of(units), plan.settings).to(plan.device)
             model.load_state_dict(weights)
             teachers.append(Teacher(model.eval(), view, scales[member]))
-        levels.append(Level(teachers, units))
+        spelled = values["lexicons"][number]
+        lexicon = None if spelled is None else Lexicon({"".join(map(chr, unit)): count for unit, count in spelled})
+        levels.append(Level(teachers, units, plan.end_of(units), plan.watches_line_ends, lexicon))
     return School(plan, levels)
+
+
+def _spelled(lexicon: Lexicon) -> list[list[Any]]:
+    """Units by the numbers of their tokens, and how often they occur."""
+    return [[[ord(letter) for letter in unit], count] for unit, count in lexicon.counts.items()]

@@ -33,8 +33,8 @@ class View:
     start: int | None
     """What is read before the first token; None for a vector of zeros."""
     watch: int | None
-    """Its curve is the log-probability of this token, such as the end of a line; without it there are two, surprisal
-    and entropy."""
+    """Its curve is the log-probability of this token, such as the end of a line, in nats; without it there are two,
+    surprisal and entropy, each divided by its standard deviation."""
     device: torch.device
 
 
@@ -45,18 +45,18 @@ class Teacher:
     model: LanguageModel
     view: View
     scales: list[list[float]]
-    """C pairs: mean and standard deviation."""
+    """C pairs: the mean, and what the curve is divided by."""
 
     def add_to(self, total: Floats, tokens: Tokens) -> None:
-        """Add the curves, less the mean and over the deviation of the training text, to `total`.
+        """Add the curves to `total`, less their means and divided by their scales.
 
         Args:
             total: (N,), changed: a unit that ends before token t shows at t, whatever the direction of reading.
             tokens: (N,), in the order of the text.
         """
-        mean, deviation = np.array(self.scales, np.float32).T
+        mean, scale = np.array(self.scales, np.float32).T
         for place, curves in _curves(self.model, self.view, tokens):
-            total[place] += ((curves - mean) / deviation).sum(-1)
+            total[place] += ((curves - mean) / scale).sum(-1)
 
 
 def new_model(size: int, settings: schema.Teachers) -> LanguageModel:
@@ -85,6 +85,8 @@ def train_teacher(tokens: Tokens, size: int, settings: schema.Teachers, view: Vi
     model.eval()
     curves = np.concatenate([values for _, values in _curves(model, view, tokens)])
     mean, deviation = curves.mean(0, dtype=np.float64), curves.std(0, dtype=np.float64)
+    if view.watch is not None:
+        deviation[:] = 1.0  # evidence in nats
     scales = np.stack([mean, np.where(deviation > 0, deviation, 1.0)], axis=1)
     return Teacher(model, view, scales.tolist())
 
