@@ -34,8 +34,7 @@ class Lesson:
         where the text has no marks.
 
         Args:
-            sums: (T, B, D), the detectors' sums s before the slope: with the slope 2 σ(s) would be the boundary's
-                probability z̃, were it not for the corners of the hard sigmoid.
+            sums: (T, B, D), the detectors' sums s before the slope: a step detector fires where s > 0.
             batch: the window, with its marks.
             surprisal: gives (T, B), the surprisal of each target, without a graph; called where it is needed.
         """

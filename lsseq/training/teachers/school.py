@@ -49,7 +49,8 @@ class Plan:
         """What ends a line in what the teachers of a level read."""
         if units is None or self.line_end is None:
             return self.line_end
-        return int(units.read(np.array([self.line_end]), np.ones(1, np.bool_))[0][0])
+        number = int(units.read(np.array([self.line_end]), np.ones(1, np.bool_))[0][0])
+        return number if number < len(units.names) else None
 
     def views(self, units: Units | None) -> list[View]:
         """How each teacher of a level reads."""

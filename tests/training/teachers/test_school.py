@@ -7,6 +7,7 @@ import torch
 from lexicon import plan, text
 
 from lsseq.training.teachers.school import train_school
+from lsseq.training.teachers.units import Units
 
 PHRASES = ([0, 1, 2], [3, 4, 5])
 """Of words, each of two letters of its own."""
@@ -68,6 +69,16 @@ def test_the_second_level_finds_phrases() -> None:
 
 def f1(found: np.ndarray, gold: np.ndarray) -> float:
     return float(2 * (found & gold).sum() / (found.sum() + gold.sum()))
+
+
+def test_the_end_of_a_line_is_a_unit_where_it_is_not_rare() -> None:
+    tokens = np.array([0, 1, 7, 0, 1, 7])
+    cuts = plan(line_end=7).cuts(tokens, np.zeros(6, np.bool_))
+    units = Units.of(tokens, cuts)
+    numbers, _ = units.read(tokens, cuts)
+    assert plan(line_end=7).end_of(units) == numbers[1]
+    assert plan(line_end=7).end_of(Units.of(tokens[:3], cuts[:3])) is None
+    assert plan(line_end=7).end_of(None) == 7
 
 
 def test_lines_end_words_whatever_the_marks_say() -> None:
