@@ -34,7 +34,7 @@ from lsseq.training.teachers import training_marks
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to; the keys of `lsseq train --json`."""
+    """What a training came to; the keys of `lsseq train --json`, but for the last two."""
 
     run: str
     steps: int
@@ -46,6 +46,8 @@ class Result:
     parameters: int
     best: Figures | None
     final: Figures | None
+    has_test: bool
+    """The text has a test split."""
     finished_before: bool = False
     """There was nothing left to do."""
 
@@ -76,7 +78,7 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         if saved:
             _restore(state, folder, data)
             if state.final is not None and Budget(loaded.recipe.training).ended(state):
-                return _result(folder, state, finished_before=True)
+                return _result(folder, state, data, finished_before=True)
         elif source is not None:
             start_from(source, state.model, data.vocabulary)
         if (marks := training_marks(loaded.recipe, data, device)) is not None:
@@ -90,7 +92,7 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
             # A run that is killed before its first checkpoint must start from these weights again.
             write_checkpoint(folder.checkpoint("last"), *state.save())
         _train(state, loaded.recipe, data, folder)
-        return _result(folder, state)
+        return _result(folder, state, data)
 
 
 def prepare_device(recipe: Recipe) -> torch.device:
@@ -189,7 +191,7 @@ def _restore(state: LoopState, folder: RunFolder, data: TextData) -> None:
         ) from error
 
 
-def _result(folder: RunFolder, state: LoopState, *, finished_before: bool = False) -> Result:
+def _result(folder: RunFolder, state: LoopState, data: TextData, *, finished_before: bool = False) -> Result:
     return Result(
         run=str(folder),
         steps=state.step,
@@ -199,6 +201,7 @@ def _result(folder: RunFolder, state: LoopState, *, finished_before: bool = Fals
         parameters=count_parameters(state.model),
         best=state.best,
         final=state.final,
+        has_test="test" in data.splits,
         finished_before=finished_before,
     )
 

@@ -10,9 +10,11 @@ import kernels_at_hand as at_hand
 import pytest
 import torch
 from tiny_run import cli_in_process
+from torch import Tensor
 
 from lsseq.measure import check
 from lsseq.measure.case import Shape
+from lsseq.nn.kernels.layer import Kernel, Layer, States
 
 Cli = Callable[..., Any]
 
@@ -81,6 +83,19 @@ def test_without_compiled_kernels(cli: Cli) -> None:
     assert values["ok"]
     assert values["recurrences"][0]["auto"]["training"]["backend"] == "reference"
     assert not values["recurrences"][0]["backends"]["fused"]["available"]
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("small", [True, False], ids=["small", "larger"])
+def test_a_fault_of_some_sizes_only(small: bool, cli: Cli) -> None:
+    """Kernels may do small layers in another way."""
+
+    def fault(sound: Kernel, x: Tensor, states: States, layer: Layer) -> at_hand.Result:
+        here = (layer.weights.hidden.shape[1] <= 128) == small
+        return at_hand.output_off(sound, x, states, layer) if here else sound(x, states, layer)
+
+    with at_hand.fused(fault):
+        assert "is off by 1.0e-04 of its largest value" in cli("doctor", check=1).stderr
 
 
 @pytest.mark.usefixtures("few")

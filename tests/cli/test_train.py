@@ -127,6 +127,14 @@ def test_the_resolved_recipe_repeats_the_run(
     assert f"lsseq generate '{again}'" in shown
 
 
+def test_the_next_command_names_a_split_that_exists(
+    recipe: Path, small_text: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    text = f"data.text={{train: '{small_text}', valid: '{small_text}'}}"
+    shown = run_cli("train", recipe, text, "training.steps=1", "--run", tmp_path / "run", check=0).stdout
+    assert f"next: lsseq eval {tmp_path / 'run'} --split valid\n" in shown
+
+
 def test_resuming_a_finished_run_prints_its_result_and_a_larger_budget_goes_on(
     recipe: Path, tmp_path: Path, finished: tuple[Path, dict[str, Any]], run_cli: RunCli
 ) -> None:

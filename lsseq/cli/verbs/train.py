@@ -73,7 +73,7 @@ def command(
     result = train_recipe(loaded, path, resume=resume, source=source)
     if as_json:
         values = asdict(result)
-        del values["finished_before"]
+        del values["has_test"], values["finished_before"]
         print_json(values)
     else:
         _report(result)
@@ -139,7 +139,8 @@ def _report(result: Result) -> None:
         if figures is not None:
             click.echo(f"{name:5} valid {headline(figures)} (step {figures['step']})")
     run = shlex.quote(result.run)
-    click.echo(f"next: lsseq eval {run} --split test\n      lsseq generate {run}")
+    split = "test" if result.has_test else "valid"
+    click.echo(f"next: lsseq eval {run} --split {split}\n      lsseq generate {run}")
 
 
 def _report_trial(trial: Trial) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from parity import FULL, PLAIN, SINGLE, Arguments, Loss, assert_close, assert_parity, data, make, needs_kernels, results
 from torch import Tensor
 
-from lsseq.nn.kernels.cpu import native
+from lsseq.nn.kernels.cpu import native, sequence
 from lsseq.nn.recurrent import Recurrent
 
 pytestmark = needs_kernels
@@ -47,6 +47,16 @@ def test_a_thousand_steps(cell: str, options: Arguments, dtype: torch.dtype) -> 
             if name.startswith("norm_hh"):
                 parameter.mul_(0.3)  # else differences in the last bit grow from step to step
     assert_parity(layer, *data(layer, 1000, 2), {F32: 1e-5, F64: 1e-10}[dtype])
+
+
+@pytest.mark.parametrize("rows_and_steps", [1, 7, 20])
+@every_cell
+def test_the_backward_pass_in_pieces(
+    cell: str, options: Arguments, rows_and_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "_PIECE", rows_and_steps)
+    layer = make(cell, 4, 19, **options)
+    assert_parity(layer, *data(layer, 9, 3))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])

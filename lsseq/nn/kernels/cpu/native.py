@@ -26,8 +26,7 @@ class Call(ctypes.Structure):
         *((name, c_int64) for name in ("steps", "rows", "units")),
         *((name, c_int32) for name in ("threads", "variant", "draws", "saves")),
         ("key", c_uint64),
-        ("layer", c_uint32),
-        ("first_row", c_uint32),
+        *((name, c_uint32) for name in ("layer", "first_row", "first_step")),
         ("rates", c_double * len(_KINDS)),
         ("thresholds", c_int64 * len(_KINDS)),
         *(
@@ -70,8 +69,8 @@ def padded_units(units: int, dtype: torch.dtype) -> int:
     return size
 
 
-def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool) -> Call:
-    """The part of a call that holds no tensors."""
+def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool, first_step: int = 0) -> Call:
+    """The part of a call that holds no tensors, for steps of the sequence from `first_step` on."""
     draws = layer.draws
     rates = (layer.zoneout_cell, layer.zoneout_hidden, layer.recurrent_dropout)
     call = Call(
@@ -82,6 +81,7 @@ def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool) ->
         variant=layer.variant in ("before", "relu"),
         draws=draws is not None,
         saves=saves,
+        first_step=first_step,
         rates=(c_double * len(_KINDS))(*rates),
         thresholds=(c_int64 * len(_KINDS))(*(round(rate * 2**32) - 2**31 for rate in rates)),
     )

@@ -1,12 +1,15 @@
 """The fused back end on CUDA: pointwise kernels in Triton around cuBLAS products.
 
-Per step there is one product of the state with the weights and one kernel for everything else (two of each for a GRU
-that resets before the product, and PyTorch's layer norm where that is asked for); the products with the input and the
-gradients of the weights are one product each for all steps. Each is launched by itself: no CUDA graph is captured.
+The products with the input and the gradients of the weights are one product each for all steps. Between them, a layer
+of at most 128 units is one launch in either pass: the kernel multiplies the state with the weights itself. For larger
+layers, float64, layer norm, a GRU that resets before the product, and Triton before 3.0, there is one product and one
+kernel a step (two of each for that GRU, and PyTorch's layer norm where that is asked for), each launched by itself: no
+CUDA graph is captured. `launch.py` chooses; the kernels are the same.
 
-Nothing of this has run on a GPU yet. The results were compared with the reference in Triton's interpreter on a CPU
-(TRITON_INTERPRET=1), and every kernel was compiled for GPUs of compute capability 7.5, 8.0 and 9.0. `obstacle` tries
-whether Triton works at all; `lsseq doctor` compares the results on the machine at hand.
+Nothing of this has run on a GPU yet, and where one launch is faster was not measured. The results were compared with
+the reference in Triton's interpreter on a CPU (TRITON_INTERPRET=1), and every kernel was compiled for GPUs of compute
+capability 7.5, 8.0 and 9.0. `obstacle` tries whether Triton works at all; `lsseq doctor` compares the results on the
+machine at hand, those of small layers and of larger ones.
 """
 
 from __future__ import annotations

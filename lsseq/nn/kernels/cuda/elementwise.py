@@ -1,6 +1,6 @@
 """What the pointwise kernels share. They compute in the type of the table of rates: float32, or float64.
 
-A program has some units of one row; with layer norm of the cell, all of them.
+A program has a block of rows and units (`launch.py`).
 """
 
 from __future__ import annotations
@@ -9,19 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
-_WIDTH = 256
-"""Units of a program."""
-
 EPSILON = tl.constexpr(1e-5)
 """Of layer norm, as `lsseq.nn.parts.products` has it."""
-
-
-def grid(rows: int, units: int, *, whole_rows: bool = False) -> tuple[tuple[int, int], int]:
-    """The programs of a launch, and the units of each."""
-    block = triton.next_power_of_2(units)
-    if not whole_rows:
-        block = min(block, _WIDTH)
-    return (rows, triton.cdiv(units, block)), block
 
 
 def computed_in(dtype: torch.dtype) -> torch.dtype:
@@ -43,18 +32,24 @@ def tanh(x):
 
 
 @triton.jit
-def line_of(t, B):
-    """Where the row of this program stands at a step in arrays (steps, B, …)."""
-    return t.to(tl.int64) * B + tl.program_id(0)
+def rows_of(ROWS: tl.constexpr):
+    """The rows of this program (ROWS, 1)."""
+    return tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
 
 
 @triton.jit
-def units_of(BLOCK: tl.constexpr):
-    """The units of this program."""
-    return tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+def units_from(first, UNITS: tl.constexpr):
+    """Units (1, UNITS)."""
+    return first + tl.arange(0, UNITS)[None, :]
+
+
+@triton.jit
+def line_of(t, B, row):
+    """Where rows stand at a step in arrays (steps, B, …)."""
+    return t.to(tl.int64) * B + row
 
 
 @triton.jit
 def take(at, inside, rates):
-    """Values of units in the type to compute in; 0 beyond the row's end."""
+    """Values of units in the type to compute in; 0 beyond the last row and unit."""
     return tl.load(at, mask=inside, other=0).to(rates.dtype.element_ty)

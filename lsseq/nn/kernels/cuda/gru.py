@@ -11,9 +11,11 @@ import triton
 import triton.language as tl
 
 from lsseq.nn.kernels.cuda.call import Arrays, Call, Gradients
-from lsseq.nn.kernels.cuda.elementwise import grid, line_of, take, tanh, units_of
+from lsseq.nn.kernels.cuda.elementwise import line_of, rows_of, take, tanh, units_from
+from lsseq.nn.kernels.cuda.launch import launch
 from lsseq.nn.kernels.cuda.masks import DROPOUT, HIDDEN, kept, share
 from lsseq.nn.kernels.cuda.products import Backward, Product
+from lsseq.nn.kernels.cuda.whole import plus_product, through_product
 
 
 @triton.jit
@@ -23,38 +25,56 @@ def _new_state(z, n, old, words, rates, t, row, unit, DRAWS_H: tl.constexpr, DRO
     return keeps * old + (1 - keeps) * new
 
 
-@triton.jit(do_not_specialize=["t"])
+@triton.jit(do_not_specialize=["begin", "end"])
 def _forward(
     gates,  # (T, B, 3H): the products with the input, in whose place the gates are left
-    products,  # (B, 3H): those with the state
+    products,  # (B, 3H): those with the state; or what they are added to, the bias (3H,)
     inner,  # (T, B, H): what the reset gate multiplies; None where nothing is saved
     states,  # (T + 1, B, H)
+    weight,  # (3H, H); None where the products with the state are there
     words,
     rates,
-    t,
+    begin,
+    end,
     B,
     H,
     DRAWS_H: tl.constexpr,
     DROPS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNITS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    TF32: tl.constexpr,
 ):
     """Reset after the product: all of a step."""
-    row, unit, line = tl.program_id(0), units_of(BLOCK), line_of(t, B)
-    inside = unit < H
-    gates += line * 3 * H + unit
-    products += row * 3 * H + unit
-    states += line * H + unit
-    r = tl.sigmoid(take(gates, inside, rates) + take(products, inside, rates))
-    z = tl.sigmoid(take(gates + H, inside, rates) + take(products + H, inside, rates))
-    h_n = take(products + 2 * H, inside, rates)
-    n = tanh(take(gates + 2 * H, inside, rates) + r * h_n)
-    new = _new_state(z, n, take(states, inside, rates), words, rates, t, row, unit, DRAWS_H, DROPS)
-    tl.store(states + B * H, new, mask=inside)
-    if inner is not None:
-        tl.store(gates, r, mask=inside)
-        tl.store(gates + H, z, mask=inside)
-        tl.store(gates + 2 * H, n, mask=inside)
-        tl.store(inner + line * H + unit, h_n, mask=inside)
+    row = rows_of(ROWS)
+    for step in range(end - begin):
+        t = begin + step
+        line = line_of(t, B, row)
+        for first in range(tl.program_id(1) * UNITS, H, tl.num_programs(1) * UNITS):
+            unit = units_from(first, UNITS)
+            inside = (row < B) & (unit < H)
+            gate, state = gates + line * 3 * H + unit, states + line * H
+            given = products + (row if weight is None else row * 0) * 3 * H + unit
+            h_r = take(given, inside, rates)
+            h_z = take(given + H, inside, rates)
+            h_n = take(given + 2 * H, inside, rates)
+            if weight is not None:
+                of_unit = weight + unit * H
+                h_r = plus_product(h_r, state, of_unit, row < B, unit < H, H, 1, DEPTH, TF32)
+                h_z = plus_product(h_z, state, of_unit + H * H, row < B, unit < H, H, 1, DEPTH, TF32)
+                h_n = plus_product(h_n, state, of_unit + 2 * H * H, row < B, unit < H, H, 1, DEPTH, TF32)
+            r = tl.sigmoid(take(gate, inside, rates) + h_r)
+            z = tl.sigmoid(take(gate + H, inside, rates) + h_z)
+            n = tanh(take(gate + 2 * H, inside, rates) + r * h_n)
+            new = _new_state(z, n, take(state + unit, inside, rates), words, rates, t, row, unit, DRAWS_H, DROPS)
+            tl.store(state + unit + B * H, new, mask=inside)
+            if inner is not None:
+                tl.store(gate, r, mask=inside)
+                tl.store(gate + H, z, mask=inside)
+                tl.store(gate + 2 * H, n, mask=inside)
+                tl.store(inner + line * H + unit, h_n, mask=inside)
+        if weight is not None:
+            tl.debug_barrier()  # the next step reads the states of all units
 
 
 @triton.jit(do_not_specialize=["t"])
@@ -66,18 +86,18 @@ def _forward_gates(
     t,
     B,
     H,
-    BLOCK: tl.constexpr,
+    UNITS: tl.constexpr,
 ):
     """Reset before the product: r and z."""
-    unit, line = units_of(BLOCK), line_of(t, B)
-    inside = unit < H
+    row, unit = tl.program_id(0), tl.program_id(1) * UNITS + tl.arange(0, UNITS)
+    line, inside = line_of(t, B, row), unit < H
     gates += line * 3 * H + unit
     r = tl.sigmoid(take(gates, inside, rates))
     z = tl.sigmoid(take(gates + H, inside, rates))
     tl.store(gates, r, mask=inside)
     tl.store(gates + H, z, mask=inside)
     old = take(states + line * H + unit, inside, rates)
-    tl.store(reset + tl.program_id(0) * H + unit, r * old, mask=inside)
+    tl.store(reset + row * H + unit, r * old, mask=inside)
 
 
 @triton.jit(do_not_specialize=["t"])
@@ -91,11 +111,11 @@ def _forward_candidate(
     H,
     DRAWS_H: tl.constexpr,
     DROPS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    UNITS: tl.constexpr,
 ):
     """Reset before the product: n and the new state."""
-    row, unit, line = tl.program_id(0), units_of(BLOCK), line_of(t, B)
-    inside = unit < H
+    row, unit = tl.program_id(0), tl.program_id(1) * UNITS + tl.arange(0, UNITS)
+    line, inside = line_of(t, B, row), unit < H
     gates += line * 3 * H + unit
     states += line * H + unit
     z = take(gates + H, inside, rates)
@@ -105,11 +125,12 @@ def _forward_candidate(
     tl.store(gates + 2 * H, n, mask=inside)
 
 
-@triton.jit(do_not_specialize=["t"])
+@triton.jit(do_not_specialize=["begin", "end"])
 def _backward(
     gates,  # (T, B, 3H)
     inner,  # (T, B, H); None where the reset gate acts before the product
     states,  # (T + 1, B, H)
+    weight,  # (3H, H); None where d_state comes from outside
     d_outputs,  # (T, B, H)
     d_state,  # (B, H): what came through the product of the step after
     carry_h,  # (B, H): what comes past it
@@ -117,40 +138,51 @@ def _backward(
     d_products,  # (T, B, 3H): of those with the state; d_sums itself where the reset gate acts before the product
     words,
     rates,
-    t,
+    begin,
+    end,
     B,
     H,
     DRAWS_H: tl.constexpr,
     DROPS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNITS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    TF32: tl.constexpr,
 ):
     """All gradients of a step, without that of r where it acts before the product."""
-    row, unit, line = tl.program_id(0), units_of(BLOCK), line_of(t, B)
-    inside = unit < H
-    gates += line * 3 * H + unit
-    d_sums += line * 3 * H + unit
-    d_products += line * 3 * H + unit
-    at, here = row * H + unit, line * H + unit
-    r = take(gates, inside, rates)
-    z = take(gates + H, inside, rates)
-    n = take(gates + 2 * H, inside, rates)
-    old = take(states + here, inside, rates)
-    factor = kept(DROPS, words, rates, t, row, unit)
-    keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
-    d_h = take(d_outputs + here, inside, rates) + take(d_state + at, inside, rates)
-    d_h += take(carry_h + at, inside, rates)
-    d_new = (1 - keeps) * d_h
-    d_z = d_new * (old - factor * n) * z * (1 - z)
-    d_n = d_new * (1 - z) * factor * (1 - n * n)
-    tl.store(d_sums + H, d_z, mask=inside)
-    tl.store(d_sums + 2 * H, d_n, mask=inside)
-    tl.store(carry_h + at, keeps * d_h + d_new * z, mask=inside)
-    if inner is not None:
-        d_r = d_n * take(inner + here, inside, rates) * r * (1 - r)
-        tl.store(d_sums, d_r, mask=inside)
-        tl.store(d_products, d_r, mask=inside)
-        tl.store(d_products + H, d_z, mask=inside)
-        tl.store(d_products + 2 * H, d_n * r, mask=inside)
+    row = rows_of(ROWS)
+    for step in range(end - begin):
+        t = end - 1 - step
+        line = line_of(t, B, row)
+        for first in range(tl.program_id(1) * UNITS, H, tl.num_programs(1) * UNITS):
+            unit = units_from(first, UNITS)
+            inside = (row < B) & (unit < H)
+            of_gates = line * 3 * H + unit
+            gate, d_sum, d_product = gates + of_gates, d_sums + of_gates, d_products + of_gates
+            at, here = row * H + unit, line * H + unit
+            r = take(gate, inside, rates)
+            z = take(gate + H, inside, rates)
+            n = take(gate + 2 * H, inside, rates)
+            old = take(states + here, inside, rates)
+            factor = kept(DROPS, words, rates, t, row, unit)
+            keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
+            d_h = take(d_outputs + here, inside, rates) + take(d_state + at, inside, rates)
+            d_h += take(carry_h + at, inside, rates)
+            d_new = (1 - keeps) * d_h
+            d_z = d_new * (old - factor * n) * z * (1 - z)
+            d_n = d_new * (1 - z) * factor * (1 - n * n)
+            tl.store(d_sum + H, d_z, mask=inside)
+            tl.store(d_sum + 2 * H, d_n, mask=inside)
+            tl.store(carry_h + at, keeps * d_h + d_new * z, mask=inside)
+            if inner is not None:
+                d_r = d_n * take(inner + here, inside, rates) * r * (1 - r)
+                tl.store(d_sum, d_r, mask=inside)
+                tl.store(d_product, d_r, mask=inside)
+                tl.store(d_product + H, d_z, mask=inside)
+                tl.store(d_product + 2 * H, d_n * r, mask=inside)
+        if weight is not None:
+            left = d_products + line * 3 * H
+            through_product(d_state, left, weight, row, B, H, 3 * H, rates, ROWS, UNITS, DEPTH, TF32)
 
 
 @triton.jit(do_not_specialize=["t"])
@@ -164,12 +196,12 @@ def _backward_reset(
     t,
     B,
     H,
-    BLOCK: tl.constexpr,
+    UNITS: tl.constexpr,
 ):
     """Reset before the product: from the state that was reset to r and the state."""
-    unit, line = units_of(BLOCK), line_of(t, B)
-    inside = unit < H
-    at = tl.program_id(0) * H + unit
+    row, unit = tl.program_id(0), tl.program_id(1) * UNITS + tl.arange(0, UNITS)
+    line, inside = line_of(t, B, row), unit < H
+    at = row * H + unit
     r = take(gates + line * 3 * H + unit, inside, rates)
     d = take(d_reset + at, inside, rates)
     d_r = d * take(states + line * H + unit, inside, rates) * r * (1 - r)
@@ -214,25 +246,31 @@ def _masks(call: Call) -> tuple[bool, bool]:
 def _all_after(call: Call) -> None:
     a, masks, (T, B, H) = call.arrays, call.masks, call.sizes
     sums, states = a["sums"], a["states"]
-    product, out = _product(call, [2 * H, H]), sums.new_empty(B, 3 * H)
+    product, launches = _product(call, [2 * H, H]), launch(call)
     bias = a["bias"] if "bias" in a else sums.new_zeros(3 * H)
-    programs, block = grid(B, H)
-    for t in range(T):
-        product.add(t, states[t], bias, out)
-        _forward[programs](sums, out, a.get("inner"), states, masks.words, masks.rates, t, B, H, *_masks(call), block)
+    products = bias if launches.whole else sums.new_empty(B, 3 * H)
+    for begin, end in launches.spans(T):
+        if not launches.whole:
+            product.add(begin, states[begin], bias, products)
+        _forward[launches.programs](
+            *(sums, products, a.get("inner"), states, launches.weight, masks.words, masks.rates),
+            *(begin, end, B, H, *_masks(call)),
+            **launches.options,
+        )
 
 
 def _all_after_backward(call: Call, d: Gradients) -> Arrays:
     a, masks, (T, B, H) = call.arrays, call.masks, call.sizes
     d_products = torch.empty_like(d.sums)
-    product = Backward(_product(call, [2 * H, H]), d_products)
-    programs, block = grid(B, H)
-    for t in reversed(range(T)):
-        _backward[programs](
-            *(a["sums"], a["inner"], a["states"], d.outputs, d.state, d.carry_h, d.sums, d_products),
-            *(masks.words, masks.rates, t, B, H, *_masks(call), block),
+    product, launches = Backward(_product(call, [2 * H, H]), d_products), launch(call)
+    for begin, end in reversed(launches.spans(T)):
+        _backward[launches.programs](
+            *(a["sums"], a["inner"], a["states"], launches.weight, d.outputs, d.state, d.carry_h, d.sums, d_products),
+            *(masks.words, masks.rates, begin, end, B, H, *_masks(call)),
+            **launches.options,
         )
-        product.step(t, d.state)
+        if not launches.whole:
+            product.step(begin, d.state)
     found = product.parameters(a["states"][:-1])
     return found | {"bias": d_products.sum((0, 1))} if "bias" in a else found
 
@@ -242,13 +280,14 @@ def _all_before(call: Call) -> None:
     sums, states = a["sums"], a["states"]
     gates, candidate = _product(call, [2 * H]), _product(call, [H], 2 * H)
     reset = sums.new_empty(B, H)
-    programs, block = grid(B, H)
+    launches = launch(call)
+    programs, units = launches.programs, launches.options["UNITS"]
     for t in range(T):
         sums_rz, sums_n = sums[t, :, : 2 * H], sums[t, :, 2 * H :]
         gates.add(t, states[t], sums_rz, sums_rz)
-        _forward_gates[programs](sums, reset, states, masks.rates, t, B, H, block)
+        _forward_gates[programs](sums, reset, states, masks.rates, t, B, H, units)
         candidate.add(t, reset, sums_n, sums_n)
-        _forward_candidate[programs](sums, states, masks.words, masks.rates, t, B, H, *_masks(call), block)
+        _forward_candidate[programs](sums, states, masks.words, masks.rates, t, B, H, *_masks(call), units)
 
 
 def _all_before_backward(call: Call, d: Gradients) -> Arrays:
@@ -256,14 +295,16 @@ def _all_before_backward(call: Call, d: Gradients) -> Arrays:
     gates = Backward(_product(call, [2 * H]), d.sums[..., : 2 * H])
     candidate = Backward(_product(call, [H], 2 * H), d.sums[..., 2 * H :])
     d_reset = torch.empty_like(d.state)
-    programs, block = grid(B, H)
+    launches = launch(call)
+    programs, units = launches.programs, launches.options["UNITS"]
     for t in reversed(range(T)):
         _backward[programs](
-            *(a["sums"], None, a["states"], d.outputs, d.state, d.carry_h, d.sums, d.sums),
-            *(masks.words, masks.rates, t, B, H, *_masks(call), block),
+            *(a["sums"], None, a["states"], None, d.outputs, d.state, d.carry_h, d.sums, d.sums),
+            *(masks.words, masks.rates, t, t + 1, B, H, *_masks(call)),
+            **launches.options,
         )
         candidate.step(t, d_reset)
-        _backward_reset[programs](a["sums"], a["states"], d_reset, d.carry_h, d.sums, masks.rates, t, B, H, block)
+        _backward_reset[programs](a["sums"], a["states"], d_reset, d.carry_h, d.sums, masks.rates, t, B, H, units)
         gates.step(t, d.state)
     before = a["states"][:-1]
     of_gates, of_candidate = gates.parameters(before), candidate.parameters(a["sums"][..., :H] * before)

@@ -6,9 +6,11 @@ import triton
 import triton.language as tl
 
 from lsseq.nn.kernels.cuda.call import Arrays, Call, Gradients
-from lsseq.nn.kernels.cuda.elementwise import EPSILON, grid, line_of, take, tanh, units_of
+from lsseq.nn.kernels.cuda.elementwise import EPSILON, line_of, rows_of, take, tanh, units_from
+from lsseq.nn.kernels.cuda.launch import launch
 from lsseq.nn.kernels.cuda.masks import CELL, HIDDEN, kept, share
 from lsseq.nn.kernels.cuda.products import Backward, Product
+from lsseq.nn.kernels.cuda.whole import plus_product, through_product
 
 
 @triton.jit
@@ -18,63 +20,81 @@ def _new_cell(i, f, g, before, DROPS: tl.constexpr, words, rates, t, row, unit):
 
 @triton.jit
 def _normal(c, inside, H):
-    """The cells of a row with mean 0 and variance 1, and the factor of the latter."""
+    """The cells of whole rows with mean 0 and variance 1, and the factor of the latter."""
     c = tl.where(inside, c, 0)
-    c = tl.where(inside, c - tl.sum(c) / H, 0)
-    scale = 1 / tl.sqrt(tl.sum(c * c) / H + EPSILON)
+    c = tl.where(inside, c - tl.sum(c, 1)[:, None] / H, 0)
+    scale = 1 / tl.sqrt(tl.sum(c * c, 1)[:, None] / H + EPSILON)
     return c * scale, scale
 
 
-@triton.jit(do_not_specialize=["t"])
+@triton.jit(do_not_specialize=["begin", "end"])
 def _forward(
     gates,  # (T, B, 4H): the sums, in whose place the gates are left
     states,  # (T + 1, B, H)
     cells,  # (T + 1, B, H), or (1, B, H) where they are not saved
+    weight,  # (4H, H); None where the sums have the product with the state already
     cell_gain,  # (H,), or None
     cell_bias,  # (H,), or None
     words,
     rates,
-    t,
+    begin,
+    end,
     B,
     H,
     SAVES: tl.constexpr,
     DRAWS_C: tl.constexpr,
     DRAWS_H: tl.constexpr,
     DROPS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNITS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    TF32: tl.constexpr,
 ):
-    row, unit, line = tl.program_id(0), units_of(BLOCK), line_of(t, B)
-    inside = unit < H
-    gates += line * 4 * H + unit
-    states += line * H + unit
-    cells += (line if SAVES else row) * H + unit
-    i = tl.sigmoid(take(gates, inside, rates))
-    f = tl.sigmoid(take(gates + H, inside, rates))
-    g = tanh(take(gates + 2 * H, inside, rates))
-    o = tl.sigmoid(take(gates + 3 * H, inside, rates))
-    before = take(cells, inside, rates)
-    c = _new_cell(i, f, g, before, DROPS, words, rates, t, row, unit)
-    keeps = share(CELL, DRAWS_C, words, rates, t, row, unit)
-    tl.store(cells + (B * H if SAVES else 0), keeps * before + (1 - keeps) * c, mask=inside)
-    if cell_gain is not None:
-        normal, _ = _normal(c, inside, H)
-        c = normal * take(cell_gain + unit, inside, rates)
-        if cell_bias is not None:
-            c += take(cell_bias + unit, inside, rates)
-    keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
-    new = keeps * take(states, inside, rates) + (1 - keeps) * (o * tanh(c))
-    tl.store(states + B * H, new, mask=inside)
-    if SAVES:
-        tl.store(gates, i, mask=inside)
-        tl.store(gates + H, f, mask=inside)
-        tl.store(gates + 2 * H, g, mask=inside)
-        tl.store(gates + 3 * H, o, mask=inside)
+    row = rows_of(ROWS)
+    for step in range(end - begin):
+        t = begin + step
+        line = line_of(t, B, row)
+        for first in range(tl.program_id(1) * UNITS, H, tl.num_programs(1) * UNITS):
+            unit = units_from(first, UNITS)
+            inside = (row < B) & (unit < H)
+            gate, state, cell = gates + line * 4 * H + unit, states + line * H, cells + (line if SAVES else row) * H
+            i = take(gate, inside, rates)
+            f = take(gate + H, inside, rates)
+            g = take(gate + 2 * H, inside, rates)
+            o = take(gate + 3 * H, inside, rates)
+            if weight is not None:
+                of_unit = weight + unit * H
+                i = plus_product(i, state, of_unit, row < B, unit < H, H, 1, DEPTH, TF32)
+                f = plus_product(f, state, of_unit + H * H, row < B, unit < H, H, 1, DEPTH, TF32)
+                g = plus_product(g, state, of_unit + 2 * H * H, row < B, unit < H, H, 1, DEPTH, TF32)
+                o = plus_product(o, state, of_unit + 3 * H * H, row < B, unit < H, H, 1, DEPTH, TF32)
+            i, f, g, o = tl.sigmoid(i), tl.sigmoid(f), tanh(g), tl.sigmoid(o)
+            before = take(cell + unit, inside, rates)
+            c = _new_cell(i, f, g, before, DROPS, words, rates, t, row, unit)
+            keeps = share(CELL, DRAWS_C, words, rates, t, row, unit)
+            tl.store(cell + unit + (B * H if SAVES else 0), keeps * before + (1 - keeps) * c, mask=inside)
+            if cell_gain is not None:
+                normal, _ = _normal(c, inside, H)
+                c = normal * take(cell_gain + unit, inside, rates)
+                if cell_bias is not None:
+                    c += take(cell_bias + unit, inside, rates)
+            keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
+            new = keeps * take(state + unit, inside, rates) + (1 - keeps) * (o * tanh(c))
+            tl.store(state + unit + B * H, new, mask=inside)
+            if SAVES:
+                tl.store(gate, i, mask=inside)
+                tl.store(gate + H, f, mask=inside)
+                tl.store(gate + 2 * H, g, mask=inside)
+                tl.store(gate + 3 * H, o, mask=inside)
+        if weight is not None:
+            tl.debug_barrier()  # the next step reads the states of all units
 
 
-@triton.jit(do_not_specialize=["t"])
+@triton.jit(do_not_specialize=["begin", "end"])
 def _backward(
     gates,
     cells,
+    weight,  # (4H, H); None where d_state comes from outside
     cell_gain,
     cell_bias,
     d_outputs,  # (T, B, H)
@@ -87,57 +107,69 @@ def _backward(
     d_cell_bias,  # (B, H); or None
     words,
     rates,
-    t,
+    begin,
+    end,
     B,
     H,
     DRAWS_C: tl.constexpr,
     DRAWS_H: tl.constexpr,
     DROPS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNITS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    TF32: tl.constexpr,
 ):
-    row, unit, line = tl.program_id(0), units_of(BLOCK), line_of(t, B)
-    inside = unit < H
-    gates += line * 4 * H + unit
-    d_sums += line * 4 * H + unit
-    at = row * H + unit
-    i = take(gates, inside, rates)
-    f = take(gates + H, inside, rates)
-    g = take(gates + 2 * H, inside, rates)
-    o = take(gates + 3 * H, inside, rates)
-    before = take(cells + line * H + unit, inside, rates)
-    factor = kept(DROPS, words, rates, t, row, unit)
-    c = f * before + i * (factor * g)
-    keeps_h = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
-    keeps_c = share(CELL, DRAWS_C, words, rates, t, row, unit)
-    d_h = take(d_outputs + line * H + unit, inside, rates) + take(d_state + at, inside, rates)
-    d_h += take(carry_h + at, inside, rates)
-    d_c = take(carry_c + at, inside, rates)
-    if d_cells is not None:
-        d_c += take(d_cells + line * H + unit, inside, rates)
-    d_new_h = (1 - keeps_h) * d_h
-    if cell_gain is not None:
-        normal, scale = _normal(c, inside, H)
-        gain = take(cell_gain + unit, inside, rates)
-        squashed = normal * gain
-        if cell_bias is not None:
-            squashed += take(cell_bias + unit, inside, rates)
-        squashed = tanh(squashed)
-        d = d_new_h * o * (1 - squashed * squashed)
-        tl.store(d_cell_gain + at, take(d_cell_gain + at, inside, rates) + d * normal, mask=inside)
-        if cell_bias is not None:
-            tl.store(d_cell_bias + at, take(d_cell_bias + at, inside, rates) + d, mask=inside)
-        d *= gain
-        d_new_c = scale * (d - tl.sum(d) / H - normal * (tl.sum(d * normal) / H))
-    else:
-        squashed = tanh(c)
-        d_new_c = d_new_h * o * (1 - squashed * squashed)
-    d_new_c += (1 - keeps_c) * d_c
-    tl.store(d_sums, d_new_c * factor * g * i * (1 - i), mask=inside)
-    tl.store(d_sums + H, d_new_c * before * f * (1 - f), mask=inside)
-    tl.store(d_sums + 2 * H, d_new_c * factor * i * (1 - g * g), mask=inside)
-    tl.store(d_sums + 3 * H, d_new_h * squashed * o * (1 - o), mask=inside)
-    tl.store(carry_h + at, keeps_h * d_h, mask=inside)
-    tl.store(carry_c + at, keeps_c * d_c + d_new_c * f, mask=inside)
+    row = rows_of(ROWS)
+    for step in range(end - begin):
+        t = end - 1 - step
+        line = line_of(t, B, row)
+        for first in range(tl.program_id(1) * UNITS, H, tl.num_programs(1) * UNITS):
+            unit = units_from(first, UNITS)
+            inside = (row < B) & (unit < H)
+            gate, d_sum = gates + line * 4 * H + unit, d_sums + line * 4 * H + unit
+            at, here = row * H + unit, line * H + unit
+            i = take(gate, inside, rates)
+            f = take(gate + H, inside, rates)
+            g = take(gate + 2 * H, inside, rates)
+            o = take(gate + 3 * H, inside, rates)
+            before = take(cells + here, inside, rates)
+            factor = kept(DROPS, words, rates, t, row, unit)
+            c = f * before + i * (factor * g)
+            keeps_h = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
+            keeps_c = share(CELL, DRAWS_C, words, rates, t, row, unit)
+            d_h = take(d_outputs + here, inside, rates) + take(d_state + at, inside, rates)
+            d_h += take(carry_h + at, inside, rates)
+            d_c = take(carry_c + at, inside, rates)
+            if d_cells is not None:
+                d_c += take(d_cells + here, inside, rates)
+            d_new_h = (1 - keeps_h) * d_h
+            if cell_gain is not None:
+                normal, scale = _normal(c, inside, H)
+                gain = take(cell_gain + unit, inside, rates)
+                squashed = normal * gain
+                if cell_bias is not None:
+                    squashed += take(cell_bias + unit, inside, rates)
+                squashed = tanh(squashed)
+                d = d_new_h * o * (1 - squashed * squashed)
+                tl.store(d_cell_gain + at, take(d_cell_gain + at, inside, rates) + d * normal, mask=inside)
+                if cell_bias is not None:
+                    tl.store(d_cell_bias + at, take(d_cell_bias + at, inside, rates) + d, mask=inside)
+                d *= gain
+                mean, slope = tl.sum(d, 1)[:, None] / H, tl.sum(d * normal, 1)[:, None] / H
+                d_new_c = scale * (d - mean - normal * slope)
+            else:
+                squashed = tanh(c)
+                d_new_c = d_new_h * o * (1 - squashed * squashed)
+            d_new_c += (1 - keeps_c) * d_c
+            tl.store(d_sum, d_new_c * factor * g * i * (1 - i), mask=inside)
+            tl.store(d_sum + H, d_new_c * before * f * (1 - f), mask=inside)
+            tl.store(d_sum + 2 * H, d_new_c * factor * i * (1 - g * g), mask=inside)
+            tl.store(d_sum + 3 * H, d_new_h * squashed * o * (1 - o), mask=inside)
+            tl.store(carry_h + at, keeps_h * d_h, mask=inside)
+            tl.store(carry_c + at, keeps_c * d_c + d_new_c * f, mask=inside)
+        if weight is not None:
+            left = d_sums + line * 4 * H
+            through_product(d_state, left, weight, row, B, H, 4 * H, rates, ROWS, UNITS, DEPTH, TF32)
 
 
 def _product(call: Call) -> Product:
@@ -150,32 +182,29 @@ def forward(call: Call) -> None:
     a, masks, (T, B, H) = call.arrays, call.masks, call.sizes
     if "gain" in a:
         a["raw"] = call.each_step(B, 4 * H)
-    product, sums, states = _product(call), a["sums"], a["states"]
-    programs, block = grid(B, H, whole_rows="cell_gain" in a)
-    for t in range(T):
-        now = sums[t]
-        product.add(t, states[t], now, now)
-        _forward[programs](
-            *(sums, states, a["cells"], a.get("cell_gain"), a.get("cell_bias"), masks.words, masks.rates, t, B, H),
-            call.saves,
-            *masks.drawn,
-            block,
+    product, sums, states, launches = _product(call), a["sums"], a["states"], launch(call)
+    for begin, end in launches.spans(T):
+        if not launches.whole:
+            product.add(begin, states[begin], sums[begin], sums[begin])
+        _forward[launches.programs](
+            *(sums, states, a["cells"], launches.weight, a.get("cell_gain"), a.get("cell_bias")),
+            *(masks.words, masks.rates, begin, end, B, H, call.saves, *masks.drawn),
+            **launches.options,
         )
 
 
 def backward(call: Call, d: Gradients) -> Arrays:
     """All steps back: the gradients of the parameters."""
     a, masks, (T, B, H) = call.arrays, call.masks, call.sizes
-    product = Backward(_product(call), d.sums)
+    product, launches = Backward(_product(call), d.sums), launch(call)
     norm = {name: d.carry_h.new_zeros(B, H) for name in ("cell_gain", "cell_bias") if name in a}
-    programs, block = grid(B, H, whole_rows="cell_gain" in a)
-    for t in reversed(range(T)):
-        _backward[programs](
-            *(a["sums"], a["cells"], a.get("cell_gain"), a.get("cell_bias")),
+    for begin, end in reversed(launches.spans(T)):
+        _backward[launches.programs](
+            *(a["sums"], a["cells"], launches.weight, a.get("cell_gain"), a.get("cell_bias")),
             *(d.outputs, d.cells, d.state, d.carry_h, d.carry_c, d.sums, norm.get("cell_gain"), norm.get("cell_bias")),
-            *(masks.words, masks.rates, t, B, H),
-            *masks.drawn,
-            block,
+            *(masks.words, masks.rates, begin, end, B, H, *masks.drawn),
+            **launches.options,
         )
-        product.step(t, d.state)
+        if not launches.whole:
+            product.step(begin, d.state)
     return product.parameters(a["states"][:-1]) | {name: rows.sum(0) for name, rows in norm.items()}

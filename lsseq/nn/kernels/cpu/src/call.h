@@ -19,7 +19,7 @@ typedef struct {
     int32_t draws;   /* whether masks are drawn; else rates take their place */
     int32_t saves;   /* whether a backward pass follows */
     uint64_t key;
-    uint32_t layer, first_row;
+    uint32_t layer, first_row, first_step; /* of the masks: which rows and steps of the whole these are */
     double rates[KINDS];
     int64_t thresholds[KINDS];
     const real *weight;            /* (G H, H) */
@@ -38,7 +38,7 @@ typedef struct {
     real *d_inputs, *d_products;   /* (T, B, G H); the same where they are equal */
     real *d_h0, *d_c0;             /* (B, H) */
     real *d_bias_x, *d_bias_h;     /* (G H), without layer norm; absent without biases, as d_cell_bias is */
-    real *d_gain, *d_cell_gain, *d_cell_bias; /* (row blocks, G H), (row blocks, H) twice: to be summed over the first */
+    real *d_gain, *d_cell_gain, *d_cell_bias; /* (row blocks, G H), (row blocks, H) twice: added to, by row blocks */
 } Call;
 
 /* Rows of the batch whose gains' gradients are added up together, whatever the number of threads. */
@@ -62,7 +62,7 @@ typedef struct {
     int blocks;          /* of units in a panel */
     const real *weight;  /* its first row */
     real *packed;        /* (panels, depth, blocks, gates, LANES); absent where the weight is used as it is */
-    real *normal;        /* normalised products, (T or 1, B, blocks, gates, LANES) */
+    real *normal;        /* normalised products: of a row (blocks, gates, LANES) within the call's */
     real *gain;          /* (blocks, gates, LANES) */
 } Stage;
 
@@ -152,8 +152,8 @@ static void begin_step(Thread *me, int64_t t)
     const Work *work = me->work;
     for (int kind = 0; kind < KINDS; kind++)
         if (work->masks[kind].drawn)
-            draw_words(work->masks[kind].prefix, (uint32_t)t, work->call->first_row, work->call->rows,
-                       me->row_words[kind]);
+            draw_words(work->masks[kind].prefix, work->call->first_step + (uint32_t)t, work->call->first_row,
+                       work->call->rows, me->row_words[kind]);
 }
 
 /* A vector of each gate of each unit block out of (G H), padded with zeros; absent arrays are zero. */

@@ -16,11 +16,10 @@ typedef void Pointwise(Thread *me, int64_t t, int64_t r, int64_t r_end, int64_t 
 static void add_stage(Work *work, Stage *stage, int first_gate, int gates, int group)
 {
     const Call *call = work->call;
-    int64_t rows = call->rows * (call->saves ? call->steps : 1);
     *stage = (Stage){.first_gate = first_gate, .gates = gates, .group = group};
     stage->weight = call->weight + first_gate * call->units * call->units;
     if (work->norm) {
-        stage->normal = call->normal + rows * work->blocks * first_gate * LANES;
+        stage->normal = call->normal + work->blocks * first_gate * LANES;
         stage->gain = take(work, work->blocks * gates * LANES * (int64_t)sizeof(real));
     }
 }
@@ -116,7 +115,8 @@ static void run_stage(Thread *me, int64_t t, const Stage *stage, const real *sou
     Work *work = me->work;
     const Call *call = work->call;
     int64_t B = call->rows, stride = stage->blocks * stage->gates * LANES, row_size = work->blocks * stage->gates * LANES;
-    real *normal = work->norm ? stage->normal + (call->saves ? t * B * row_size : 0) : NULL;
+    int64_t normal_row = work->blocks * work->gates * LANES;
+    real *normal = work->norm ? stage->normal + (call->saves ? t * B * normal_row : 0) : NULL;
     for (int64_t p = first_panel(me, stage); p < end_panel(me, stage); p++) {
         int64_t u = p * stage->blocks, u_end = at_most(u + stage->blocks, work->blocks);
         memset(me->products, 0, (size_t)(B * stride) * sizeof(real));
@@ -129,14 +129,14 @@ static void run_stage(Thread *me, int64_t t, const Stage *stage, const real *sou
             pointwise(me, t, 0, B, u, u_end, me->products, stride);
         else
             for (int64_t r = 0; r < B; r++)
-                memcpy(normal + r * row_size + u * stage->gates * LANES, me->products + r * stride,
+                memcpy(normal + r * normal_row + u * stage->gates * LANES, me->products + r * stride,
                        (size_t)((u_end - u) * stage->gates * LANES) * sizeof(real));
     }
     meet(&work->barrier, me->team);
     if (!work->norm)
         return;
     for (int64_t r = share(B, me->member, me->team); r < share(B, me->member + 1, me->team); r++) {
-        real *row = normal + r * row_size;
+        real *row = normal + r * normal_row;
         real *scales = call->scales + ((call->saves ? t * B : 0) + r) * SCALES + (stage->first_gate > 0);
         scales[0] = normalise(work, row, stage->gates, 0, stage->group);
         if (stage->group < stage->gates)
@@ -154,7 +154,7 @@ static void normalise_backward(Thread *me, int64_t t, int64_t r, const Stage *st
     const Work *work = me->work;
     const Call *call = work->call;
     int64_t H = call->units, row = t * call->rows + r, columns = work->gates * H;
-    const real *normal = stage->normal + row * work->blocks * stage->gates * LANES;
+    const real *normal = stage->normal + row * work->blocks * work->gates * LANES;
     real *d = call->d_products + row * columns + stage->first_gate * H;
     real *d_gain = call->d_gain + r / ROW_BLOCK * columns + stage->first_gate * H;
     real scale = call->scales[row * SCALES + scale_at], count = (real)((to - from) * H);

@@ -1,0 +1,139 @@
+"""The CUDA kernels that do all steps in one launch, against the reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from cuda_problem import BF16, DEVICE, F16, F32, F64, Problem, assert_same, check, needs_triton
+
+if TYPE_CHECKING:
+    from lsseq.nn.kernels.cuda.call import Call
+
+pytestmark = needs_triton
+
+RECURRENCES = [("LSTM", ""), ("GRU", "after"), ("RNN", "tanh"), ("RNN", "relu")]
+# The interpreter multiplies tiles of float64, which not every GPU can.
+FINE, TOLERANCE = (F64, 1e-12) if DEVICE == "cpu" else (F32, 2e-6)
+
+
+@pytest.fixture(autouse=True)
+def all_steps(poison: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every layer is small enough, and nothing is multiplied outside the kernels while the steps run."""
+    from lsseq.nn.kernels.cuda import launch, products
+
+    monkeypatch.setattr(launch, "serves_all_steps", lambda call: True)
+    monkeypatch.setattr(products.Product, "add", lambda *_: pytest.fail("a product at a step"))
+    monkeypatch.setattr(products.Backward, "step", lambda *_: pytest.fail("a product at a step"))
+
+
+@pytest.fixture
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of tiles of bfloat16, which the interpreter takes for integers."""
+    if DEVICE == "cpu":
+        import triton.language as tl
+        from triton.runtime.interpreter import InterpreterBuilder
+
+        multiply = InterpreterBuilder.create_dot
+
+        def widened(self: Any, left: Any, right: Any, *rest: Any) -> Any:
+            if left.dtype.scalar == tl.bfloat16:
+                left, right = (self.cast_impl(operand, tl.float32) for operand in (left, right))
+            return multiply(self, left, right, *rest)
+
+        monkeypatch.setattr(InterpreterBuilder, "create_dot", widened)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids="-".join)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_equals_the_reference(recurrence: tuple[str, str], training: bool) -> None:
+    check(Problem(*recurrence, dtype=FINE, training=training), TOLERANCE)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids="-".join)
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 17, 70), (2, 0, 3)], ids=str)
+def test_sizes(recurrence: tuple[str, str], sizes: tuple[int, int, int]) -> None:
+    """More rows than a program has, more units than it does at a time; both odd."""
+    check(Problem(*recurrence, sizes, dtype=FINE, bias=False), TOLERANCE)
+
+
+@pytest.mark.usefixtures("bfloat16")
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids="-".join)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(F32, 1e-6), (F16, 4e-3), (BF16, 4e-2)], ids=str)
+def test_types(recurrence: tuple[str, str], dtype: torch.dtype, tolerance: float) -> None:
+    check(Problem(*recurrence, dtype=dtype), tolerance)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids="-".join)
+def test_states_of_every_step(recurrence: tuple[str, str]) -> None:
+    problem = Problem(*recurrence, dtype=FINE, every_step=True)
+    check(problem, TOLERANCE)
+    with torch.no_grad():
+        assert_same(problem.run("fused"), problem.run("reference"), TOLERANCE)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids="-".join)
+def test_without_gradients_the_result_is_the_same(recurrence: tuple[str, str]) -> None:
+    problem = Problem(*recurrence, dtype=F32)
+    with torch.no_grad():
+        assert_same(problem.run("fused"), tuple(result.detach() for result in problem.run("fused")), 0.0)
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_gradients_of_a_part_of_the_results(part: int) -> None:
+    problem = Problem("LSTM", "", dtype=FINE)
+    got, want = (problem.gradients((problem.run(backend)[part],)) for backend in ("fused", "reference"))
+    assert_same(got, want, TOLERANCE)
+
+
+def test_rows_of_a_larger_batch_see_its_masks() -> None:
+    check(Problem("LSTM", "", dtype=FINE, first_row=11), TOLERANCE)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids="-".join)
+def test_nan_goes_where_the_reference_lets_it_go(recurrence: tuple[str, str]) -> None:
+    problem = Problem(*recurrence, dtype=FINE)
+    with torch.no_grad():
+        problem.tensors[0][1, 0] = torch.nan
+    got, want = problem.run("fused"), problem.run("reference")
+    pairs = zip((*got, *problem.gradients(got)), (*want, *problem.gradients(want)), strict=True)
+    for mine, theirs in pairs:
+        assert torch.equal(mine.isnan(), theirs.isnan())
+    assert got[0].isnan().any()
+
+
+def call_of(units: int, dtype: torch.dtype, variant: str = "", **more: torch.Tensor) -> Call:
+    """A call of an RNN, as far as the choice depends on it."""
+    from lsseq.nn.kernels.cuda.call import Call
+    from lsseq.nn.kernels.cuda.masks import Masks
+
+    arrays = {"states": torch.empty(3, 2, units, dtype=dtype), "weight": torch.empty(units, units, dtype=dtype), **more}
+    return Call(arrays, Masks.of(None, (0.0, 0.0, 0.0), "cpu", F32), variant, saves=True)
+
+
+def test_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    from lsseq.nn.kernels.cuda.launch import LARGEST, launch
+
+    for dtype in (F32, F16, BF16):
+        small = launch(call_of(LARGEST, dtype))
+        assert small.whole
+        assert small.spans(7) == [(0, 7)]
+    for call in (
+        call_of(LARGEST + 1, F32),
+        call_of(LARGEST, F64),
+        call_of(LARGEST, F32, "before"),
+        call_of(LARGEST, F32, gain=torch.empty(LARGEST)),
+    ):
+        assert not launch(call).whole
+        assert launch(call).spans(3) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_float32_is_rounded_only_where_pytorch_may_round_it() -> None:
+    from lsseq.nn.kernels.cuda.launch import launch
+
+    matmul = torch.backends.cuda.matmul
+    for allowed in (True, False):
+        matmul.allow_tf32 = allowed
+        assert launch(call_of(4, F32)).options["TF32"] is allowed
