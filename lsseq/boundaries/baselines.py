@@ -5,8 +5,6 @@ Each takes arrays over the symbols of a text and gives a bool for each: a unit e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -54,25 +52,3 @@ def graded_peaks(curve: Floats) -> tuple[Bools, Floats]:
     degree = np.zeros(len(curve))
     degree[:-1] = as_degree(curve[1:])
     return peaks(curve), degree
-
-
-def two_way(forward: Sequence[Floats], backward: Sequence[Floats]) -> Bools:
-    """Peaks of the sum of curves, each standardised over the whole text: `two-way surprise`.
-
-    Args:
-        forward: (T,) each: surprisal and entropy of symbol t, of a model that reads the text forward.
-        backward: (T,) each: those of symbol t, in the order of the text too, of a model that reads it backwards.
-
-    A boundary between symbols t - 1 and t makes t a surprise to the first model and t - 1 to the second, so the curves
-    of the second are moved on by one symbol.
-    """
-    total = np.sum([standardised(curve) for curve in forward], axis=0)
-    total[1:] += np.sum([standardised(curve) for curve in backward], axis=0)[:-1]
-    return peaks(total)
-
-
-def standardised(curve: Floats) -> Floats:
-    """Mean 0 and standard deviation 1 over the known (not NaN) values, in float64; 0 where the curve is constant."""
-    centred = curve.astype(np.float64) - np.nanmean(curve, dtype=np.float64)
-    spread = np.sqrt(np.nanmean(centred**2))
-    return centred / spread if spread else centred

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from lsseq.boundaries.chunk import Chunk
+from lsseq.boundaries.chunk import Bools, Chunk
 from lsseq.boundaries.draw.excerpt import Excerpt
 from lsseq.boundaries.reading import STREAMS, Seen, read
 from lsseq.boundaries.score import Best, Report, Scorer, gold_rates
@@ -29,6 +29,9 @@ class Text:
     symbols: int
     rates: dict[str, float]
     """Of the gold boundaries of each level, see `gold_rates`; empty where no unit ends within a line."""
+
+    others: Mapping[str, Bools] = field(default_factory=dict)
+    """(N,) of the whole text for each name: further detectors, scored beside the baselines."""
 
     @classmethod
     def of(cls, stretches: Iterable[Stretch]) -> Text:
@@ -86,6 +89,9 @@ def measure(
     stretches = text.stretches if text.rates else (Stretch(stretch.tokens) for stretch in text.stretches)
     for seen in read(model, stretches, vocabulary.start, streams=streams, device=device):
         chunk = seen.chunk()
+        if text.others:
+            here = slice(seen.start, seen.start + len(chunk))
+            chunk = replace(chunk, others={name: fires[here] for name, fires in text.others.items()})
         scorer.add(chunk)
         if keep is not None:
             keep(chunk)

@@ -53,6 +53,8 @@ class Seen:
     """(T, L): the layer computed; None without detectors."""
     norms: Floats | None
     """(T, L): of the layers' outputs; None where the model does not tell."""
+    watched: Floats | None = None
+    """(T,): log of the probability that the prediction of the symbol gives to the token that is watched."""
 
     def chunk(self) -> Chunk:
         """The stretch as it is scored."""
@@ -77,6 +79,7 @@ def read(
     *,
     streams: int = 1,
     device: torch.device | str = "cpu",
+    watch: int | None = None,
 ) -> Iterator[Seen]:
     """Read a text.
 
@@ -86,9 +89,10 @@ def read(
         start: the token before the first one; None for a vector of zeros.
         streams: parts of a block that are read side by side.
         device: where the model is.
+        watch: a token whose probability is told at every symbol.
     """
     streams = max(1, min(streams, _LOGITS // (BLOCK * model.vocabulary_size)))
-    reader = _Reader(model, START if start is None else start, device)
+    reader = _Reader(model, START if start is None else start, device, watch)
     feed = Feed(text)
     if (first := feed.take(BLOCK)) is not None:
         yield reader.first(first)
@@ -99,8 +103,8 @@ def read(
 class _Reader:
     """Reads the stretches of a text in order, and keeps where it stands."""
 
-    def __init__(self, model: LanguageModel, start: int, device: torch.device | str) -> None:
-        self.model, self.start, self.device = model, start, device
+    def __init__(self, model: LanguageModel, start: int, device: torch.device | str, watch: int | None) -> None:
+        self.model, self.start, self.device, self.watch = model, start, device, watch
         self.position = 0
         self.state: State = None
         self.ahead: Tensor | None = None
@@ -146,6 +150,7 @@ class _Reader:
             entropy=_in_order(entropy, size),
             updates=None if updates is None else _in_order(updates, size).astype(np.bool_),
             norms=_in_order(extras["norms"], size) if "norms" in extras else None,
+            watched=None if self.watch is None else _in_order(before[..., self.watch], size),
         )
 
     @torch.inference_mode()

@@ -13,7 +13,7 @@ Shape letters: T time, B batch (streams or pieces side by side).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,8 @@ PIECES_TOGETHER = 64
 """Pieces are independent of each other, so evaluation reads at least so many side by side."""
 
 Tokens = np.ndarray[Any, np.dtype[Any]]
+Marks = np.ndarray[Any, np.dtype[np.bool_]]
+"""(N, D): what D detectors are taught about each of N tokens: to fire there, once it was read, or not."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Batch:
     """(T, B)"""
     mask: Tensor | None = None
     """(T, B) of bool, False where the target is padding; None where every target counts."""
+    marks: Tensor | None = None
+    """(T, B, D) of bool: whether each of D detectors is to fire at the input; None where nothing is taught."""
 
     @property
     def tokens(self) -> int:
@@ -50,8 +54,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), mask)
+        mask, marks = (None if part is None else part.to(device, non_blocking=True) for part in (self.mask, self.marks))
+        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), mask, marks)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ class TrainingWindows(Protocol):
 
     def next(self) -> Window:
         """The next window."""
+
+    def teach(self, marks: Marks) -> None:
+        """From now on the windows carry what detectors are taught about each token, (N, D)."""
 
     def position(self) -> dict[str, int]:
         """Where the next window begins. With the seed it determines everything that follows."""
@@ -115,15 +122,24 @@ class _Reader:
         # A plain view: indexing the memory-map class itself costs several times as much.
         self.tokens = np.asarray(tokens)
         self.start = START if start is None else start
+        self._marks: Marks | None = None
 
-    def read(self, starts: np.ndarray[Any, np.dtype[np.int64]], length: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, (T, B) each; positions beyond the last token repeat it."""
+    def teach(self, marks: Marks) -> None:
+        """From now on the windows carry these marks, (N, D)."""
+        self._marks = marks
+
+    def read(self, starts: np.ndarray[Any, np.dtype[np.int64]], length: int) -> Batch:
+        """Inputs, targets and marks; positions beyond the last token repeat it. Before the first one nothing fires."""
         # Row 0 is the token before each column, so inputs and targets are two contiguous views of one block.
         places = starts[None, :] + np.arange(-1, length)[:, None]
-        block = self.tokens[places.clip(0, len(self.tokens) - 1)].astype(np.int64)
+        known = places.clip(0, len(self.tokens) - 1)
+        block = self.tokens[known].astype(np.int64)
         block[places < 0] = self.start
         both = torch.from_numpy(block)
-        return both[:-1], both[1:]
+        marks = None
+        if self._marks is not None:
+            marks = torch.from_numpy(self._marks[known[:-1]] & (places[:-1, :, None] >= 0))
+        return Batch(both[:-1], both[1:], marks=marks)
 
 
 class Streams(_Reader):
@@ -158,9 +174,8 @@ class Streams(_Reader):
 
     def next(self) -> Window:
         T = min(self._drawn_length(), self.length - self.offset)
-        inputs, targets = self.read(self.starts + self.offset, T)
         window = Window(
-            Batch(inputs, targets),
+            self.read(self.starts + self.offset, T),
             fresh=self.offset == 0,
             epoch=self.epoch,
             ends_epoch=self.offset + T == self.length,
@@ -216,9 +231,8 @@ class Pieces(_Reader):
 
     def next(self) -> Window:
         chosen = self._shuffled[self.window * self.batch : (self.window + 1) * self.batch]
-        inputs, targets = self.read(chosen, self.bptt)
         last = self.window + 1 == self.windows_per_epoch
-        window = Window(Batch(inputs, targets), fresh=True, epoch=self.epoch, ends_epoch=last)
+        window = Window(self.read(chosen, self.bptt), fresh=True, epoch=self.epoch, ends_epoch=last)
         if last:
             self.seek({"epoch": self.epoch + 1, "window": 0})
         else:
@@ -278,8 +292,8 @@ def evaluation_windows(
 
 def _masked(reader: _Reader, starts: np.ndarray[Any, np.dtype[np.int64]], length: int) -> Batch:
     """The batch of these columns; what lies beyond the end of the tokens is masked."""
-    inputs, targets = reader.read(starts, length)
+    batch = reader.read(starts, length)
     total = len(reader.tokens)
     if int(starts.max()) + length <= total:
-        return Batch(inputs, targets)
-    return Batch(inputs, targets, torch.from_numpy(starts[None, :] + np.arange(length)[:, None] < total))
+        return batch
+    return replace(batch, mask=torch.from_numpy(starts[None, :] + np.arange(length)[:, None] < total))

@@ -21,6 +21,9 @@ Extras = dict[str, Tensor]
 them go into the lines of a training."""
 PENALTY = "penalty"
 """Under this name a recurrence tells what it adds to the loss in training, a scalar."""
+SUMS = "sums"
+"""Under this name a recurrence with detectors of boundaries tells their sums in training, (T, B, D), still attached to
+their graph: what they are taught by."""
 
 
 @dataclass

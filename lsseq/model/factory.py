@@ -10,6 +10,7 @@ import torch
 import lsseq.nn as lnn
 from lsseq.model.embedding import TokenInput
 from lsseq.model.language_model import LanguageModel
+from lsseq.model.lesson import Lesson
 from lsseq.model.output import AdaptiveSoftmax, FullSoftmax, OutputLayer
 from lsseq.model.recurrence import LearnedState, Recurrence
 from lsseq.recipe import schema
@@ -44,6 +45,7 @@ def build_model(model: schema.Model, vocabulary_size: int) -> LanguageModel:
         initial_state=_learned_state(model, recurrence, embedding.output_size) if model.learned_initial_state else None,
         activation=model.regularisation.activation,
         slowness=model.regularisation.slowness,
+        lesson=_lesson(model.boundary),
     )
 
 
@@ -61,6 +63,12 @@ def _output(model: schema.Model, size: int, embedding: TokenInput) -> OutputLaye
         return AdaptiveSoftmax(embedding.vocabulary_size, size, model.adaptive_softmax)
     except ValueError as error:
         raise KeyFault("model.adaptive_softmax", str(error)) from error
+
+
+def _lesson(boundary: schema.Boundary) -> Lesson | None:
+    if boundary.target == "none":
+        return None
+    return Lesson(boundary.target_weight, own=boundary.target == "own-surprise", delay=boundary.delay)
 
 
 def _learned_state(model: schema.Model, recurrence: Recurrence, input_size: int) -> LearnedState:

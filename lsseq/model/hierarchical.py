@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import lsseq.nn as lnn
-from lsseq.model.base import PENALTY, Extras
+from lsseq.model.base import PENALTY, SUMS, Extras
 from lsseq.model.recurrence import Recurrence
 from lsseq.nn.state import State
 
@@ -60,7 +60,8 @@ class Hierarchical(Recurrence):
     """An HM-LSTM with its output module.
 
     It tells `boundaries` and `probabilities`, (T, B, L-1), and for the log `boundary_rate` (L-1,) and `slope`; in
-    evaluation (T, B, L) `updates`, whether a layer computed, and `norms` of the layers' outputs.
+    training what its detectors can be taught by (`SUMS`); in evaluation (T, B, L) `updates`, whether a layer computed,
+    and `norms` of the layers' outputs.
 
     Args:
         hm: the layers.
@@ -98,8 +99,10 @@ class Hierarchical(Recurrence):
         if not self.training:
             extras["norms"] = torch.stack([output.norm(dim=-1) for output in result.outputs], dim=-1)
             extras["updates"] = self._updates(result.boundaries, state)
-        elif self.prior is not None:
-            extras[PENALTY] = self.prior(result.boundaries, result.probabilities)
+        else:
+            extras[SUMS] = result.sums
+            if self.prior is not None:
+                extras[PENALTY] = self.prior(result.boundaries, result.probabilities)
         return self.output(result.outputs), cast(State, result.state), extras
 
     def _updates(self, z: Tensor, state: State) -> Tensor:

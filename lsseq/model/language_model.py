@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
-from lsseq.model.base import PENALTY, Extras, Output, Score, SequenceModel
+from lsseq.model.base import PENALTY, SUMS, Extras, Output, Score, SequenceModel
 from lsseq.model.embedding import TokenInput
+from lsseq.model.lesson import Lesson
 from lsseq.model.loss import IGNORED, at_least_float32
 from lsseq.model.output import OutputLayer
 from lsseq.model.recurrence import LearnedState, Recurrence
@@ -32,6 +34,7 @@ class LanguageModel(SequenceModel):
         initial_state: a learned initial state; zeros where absent.
         activation: α of the activation regulariser α·mean(h'²), h' after dropout (AR, Merity et al. 2018).
         slowness: β of the temporal activation regulariser β·mean((h_{t+1} - h_t)²), h before dropout (TAR).
+        lesson: what the recurrence's detectors of boundaries are taught in training; nothing where absent.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class LanguageModel(SequenceModel):
         initial_state: LearnedState | None = None,
         activation: float = 0.0,
         slowness: float = 0.0,
+        lesson: Lesson | None = None,
     ) -> None:
         super().__init__()
         self.embedding = embedding
@@ -55,6 +59,7 @@ class LanguageModel(SequenceModel):
         self.initial_state = initial_state
         self.activation = activation
         self.slowness = slowness
+        self.lesson = lesson
 
     @property
     def vocabulary_size(self) -> int:
@@ -94,7 +99,17 @@ class LanguageModel(SequenceModel):
             loss = loss + self.slowness * _mean(at_least_float32(features).diff(dim=0).square(), both)
         if (penalty := extras.pop(PENALTY, None)) is not None:
             loss = loss + penalty
+        if (sums := extras.pop(SUMS, None)) is not None and self.lesson is not None:
+            taught = self.lesson.loss(sums, batch, lambda: self._surprisal(features, batch))
+            if taught is not None:
+                loss = loss + self.lesson.weight * taught
+                extras["teaching_loss"] = taught.detach()
         return Output(loss, nll.detach(), state, extras)
+
+    @torch.no_grad()
+    def _surprisal(self, features: Tensor, batch: Batch) -> Tensor:
+        """(T, B): the negative log-likelihood of each target without dropout."""
+        return self.nll(features, batch)
 
     def score(self, batch: Batch, state: State = None) -> Score:
         """The negative log-likelihood of every target of a window."""

@@ -29,6 +29,7 @@ from lsseq.training.paths import with_absolute_paths
 from lsseq.training.progress import Progress
 from lsseq.training.resume import refuse_changes
 from lsseq.training.state import Figures, LoopState
+from lsseq.training.teachers import training_marks
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
                 return _result(folder, state, data, finished_before=True)
         elif source is not None:
             start_from(source, state.model, data.vocabulary)
+        if (marks := training_marks(loaded.recipe, data, device)) is not None:
+            state.windows.teach(marks)
         folder.write_recipe(dump_recipe(loaded.recipe))
         if other := note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=saved):
             print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from lsseq.data import open_text
-from lsseq.data.batches import Batch, TrainingWindows, Window, training_windows
+from lsseq.data.batches import Batch, Marks, TrainingWindows, Window, training_windows
 from lsseq.model.factory import build_model
 from lsseq.recipe import KeyFault
 from lsseq.recipe.schema import Recipe, Training
@@ -104,6 +104,9 @@ class _RandomWindows:
 
     def next(self) -> Window:
         return Window(self._batch, fresh=True, epoch=0, ends_epoch=False)
+
+    def teach(self, marks: Marks) -> None:
+        pass
 
     def position(self) -> dict[str, int]:
         return {}

@@ -43,19 +43,3 @@ def test_random_is_a_function_of_seed_and_position() -> None:
     assert (fires == baselines.random(positions, 0.27, 2)).mean() == pytest.approx(0.606, abs=0.015)
     assert baselines.random(positions, 1.0, 1).all()
     assert not baselines.random(positions, 0.0, 1).any()
-
-
-def test_two_way_puts_both_directions_on_the_same_boundary() -> None:
-    # The boundary after symbol 2 surprises the forward reader at 3 and the backward reader at 2.
-    forward, backward = np.zeros(8), np.zeros(8)
-    forward[3], backward[2] = 1.0, 1.0
-    assert np.flatnonzero(baselines.two_way([forward, 5 * forward], [backward, 3 + backward])).tolist() == [2]
-    # Standardised, a large scale counts no more than a small one: opposite curves cancel.
-    assert not baselines.two_way([100 * forward, -forward], [np.zeros(8)]).any()
-
-
-def test_standardised() -> None:
-    curve = np.array([np.nan, 2.0, 4.0, 6.0], np.float32)
-    assert np.nanmean(baselines.standardised(curve)) == pytest.approx(0)
-    assert np.nanstd(baselines.standardised(curve)) == pytest.approx(1)
-    assert baselines.standardised(np.ones(3)).tolist() == [0, 0, 0]

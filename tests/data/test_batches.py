@@ -51,11 +51,33 @@ class TestBatch:
 
     def test_to_moves_all_parts(self):
         targets = torch.zeros(3, 2, dtype=torch.int64)
-        moved = Batch(targets, targets, targets == 0).to("meta")
+        moved = Batch(targets, targets, targets == 0, targets.unsqueeze(-1) == 0).to("meta")
         assert moved.inputs.is_meta
         assert moved.targets.is_meta
         assert moved.mask is not None
         assert moved.mask.is_meta
+        assert moved.marks is not None
+        assert moved.marks.is_meta
+
+
+class TestMarks:
+    @pytest.mark.parametrize(("windows", "random"), [("stream", False), ("stream", True), ("pieces", False)])
+    def test_they_stand_beside_the_inputs(self, windows, random):
+        """Tokens are their positions, so the marks of a window can be read off its inputs."""
+        tokens = numbered(1000)
+        marks = np.stack([tokens % 3 == 0, tokens % 5 == 1], axis=1)
+        keys = training(batch=4, bptt=12, windows=windows, random_bptt=random)
+        windows = training_windows(tokens, keys, None)
+        windows.teach(marks)
+        for window in taken(windows, 60):
+            batch = window.batch
+            assert batch.marks is not None
+            known = batch.inputs >= 0
+            assert torch.equal(batch.marks[known], torch.from_numpy(marks)[batch.inputs[known]])
+            assert not batch.marks[~known].any()
+
+    def test_without_there_are_none(self):
+        assert training_windows(numbered(100), training(batch=2, bptt=5), None).next().batch.marks is None
 
 
 class TestStreams:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import json_option, print_json
+from lsseq.cli.common import json_option, print_json, say
 from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
@@ -121,9 +122,30 @@ def _text(trained: TrainedModel, path: Path | None, gold: Path | None, name: str
 
     data, vocabulary = trained.recipe.data, trained.vocabulary
     if path is not None:
-        return Text.of(read_file(path, vocabulary, data, gold)), False
+        return _with_teachers(trained, Text.of(read_file(path, vocabulary, data, gold))), False
     split = find_split(data, vocabulary, str(name))
-    return Text.of(split.marked(gold)), split.whole
+    return _with_teachers(trained, Text.of(split.marked(gold))), split.whole
+
+
+def _with_teachers(trained: TrainedModel, text: Text) -> Text:
+    """A text, and what the teachers of the run, where it has some, make of it: `two_way`, and above the lowest level
+    `two_way_2` and so on. One of them reads it from its end, so its tokens are held."""
+    import numpy as np
+
+    from lsseq.evaluation.evaluate import open_with
+    from lsseq.training.teachers import has_teachers, school_of
+
+    if not has_teachers(trained.recipe):
+        return text
+    try:
+        data = open_with(trained.recipe.data, trained.vocabulary)
+    except RequestError as error:
+        say(f"note: the teachers are not scored, since their text is not at hand: {error.message}")
+        return text
+    tokens = np.concatenate([stretch.tokens for stretch in text.stretches])
+    marks = school_of(trained.recipe, data, trained.device).marks(tokens)
+    names = ("two_way" + (f"_{level}" if level > 1 else "") for level in range(1, 1 + marks.shape[1]))
+    return replace(text, others=dict(zip(names, marks.T, strict=True)))
 
 
 def _best_offsets(
@@ -142,6 +164,7 @@ def _best_offsets(
         return None, "chosen on this text: the validation split is not at hand"
     if valid.rates.keys() != read.rates.keys():
         return None, "chosen on this text: the validation split has no such gold"
+    valid = _with_teachers(trained, valid)
     report, _ = measure(trained.model, trained.vocabulary, valid, streams=streams, device=trained.device)
     return best_offsets(report.values), "chosen on the validation split"
 

@@ -17,6 +17,7 @@ from lsseq.recipe.schema.model import (
     Prior,
     Regularisation,
     Slope,
+    Teachers,
     Zoneout,
     recurrence_names,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "SentencePiece",
     "Slope",
     "SplitName",
+    "Teachers",
     "TextSplits",
     "Training",
     "Zoneout",

@@ -87,6 +87,25 @@ class Prior(Section):
     """What it is multiplied by."""
 
 
+class Teachers(Section):
+    """The two-way targets: small LSTM language models, trained before the model on the same text. Of a pair one reads
+    the text forward, the other backward."""
+
+    pairs: Count = 1
+    """How many pairs; they differ by chance, and all their curves are added."""
+    hidden: Count = 200
+    """Units of their one layer."""
+    embedding: Count = 64
+    """Size of the embedding of a token."""
+    dropout: DropRate = 0.25
+    """Of the output."""
+    steps: Count = 660
+    """Steps of training, of 32 windows of 50 tokens each."""
+    lexicon: Annotated[int, Field(ge=0)] = 0
+    """How many times the marks are made again: each line is divided into the units that are likeliest, by how often
+    they were marked before (a unigram model, Goldwater et al. 2009) and by the curve where they end."""
+
+
 class Boundary(Section):
     """`hm-lstm`: how layers find boundaries (Chung et al. 2017)."""
 
@@ -101,6 +120,16 @@ class Boundary(Section):
     nested: bool = False
     """A layer finds boundaries only where the layer below has one."""
     prior: Prior | None = None
+    target: Literal["none", "own-surprise", "two-way-surprise", "two-way-line-ends"] = "none"
+    """What detectors are taught to predict, with a cross-entropy beside the loss: nothing, as published; the peaks of
+    the model's own surprisal (the lowest layer only); the peaks of the sum of surprisal and entropy of `teachers` from
+    both sides; or of the probability that they give to an end of the line. Nobody tells true boundaries."""
+    target_weight: Positive = 1.0
+    """What the cross-entropy is multiplied by."""
+    delay: Literal[0, 1] = 0
+    """With a target: the detector fires so many symbols after the boundary. With 1 it has read the symbol behind it,
+    and its scores are those at offset -1."""
+    teachers: Teachers = Teachers()
 
 
 class Hierarchy(Section):
