@@ -102,8 +102,17 @@ class Hierarchical(Recurrence):
         else:
             extras[SUMS] = result.sums
             if self.prior is not None:
-                extras[PENALTY] = self.prior(result.boundaries, result.probabilities)
+                extras[PENALTY] = self._penalty(self.prior, result.boundaries, result.sums)
         return self.output(result.outputs), cast(State, result.state), extras
+
+    def _penalty(self, prior: Prior, boundaries: Tensor, sums: Tensor) -> Tensor:
+        """What the prior says, with the gradient of σ(2 a s), the hard sigmoid without its corners.
+
+        The hard sigmoid itself passes none where it is 0 or 1, where a detector that went too far would stay. Nor does
+        the gradient go back through the boundaries before, where it grows from step to step if boundaries are rare.
+        """
+        likely = torch.sigmoid(2 * self.hm.slope * sums)
+        return prior(boundaries.detach() + likely - likely.detach(), likely)
 
     def _updates(self, z: Tensor, state: State) -> Tensor:
         """The layers that did not copy: those with a boundary of the layer below now, or of their own a step ago."""
@@ -118,7 +127,7 @@ class Hierarchical(Recurrence):
 def binomial_prior(rates: Sequence[float], weight: float) -> Prior:
     """-log p(k), where k of T steps having a boundary is binomial with a rate a layer; a symbol and layer, summed.
 
-    As in dynamic token pooling (Nawrot et al. 2023); the gradient passes straight through the boundaries.
+    As in dynamic token pooling (Nawrot et al. 2023).
     """
 
     def penalty(boundaries: Tensor, _: Tensor) -> Tensor:

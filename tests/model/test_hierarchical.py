@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -109,6 +109,8 @@ def test_a_prior_adds_to_the_loss_and_draws_the_rate(kind: str) -> None:
     torch.manual_seed(0)
     prior = {"kind": kind, "rate": 0.3, "weight": 3.0}
     model = build_model(model_of(boundary={"prior": prior}), V)
+    with torch.no_grad():  # a dead detector: its hard sigmoid is 0 wherever it looks, and passes no gradient
+        cast(Hierarchical, model.recurrence).hm.bias_l0[-1] = -3.0
     tokens = torch.randint(V, (T + 1, 16))
     batch = Batch(tokens[:-1], tokens[1:])
     output = model(batch)
