@@ -102,14 +102,14 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def means(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each layer that was measured at several shapes: the geometric means of its ratios."""
-    layers: dict[str, list[dict[str, Any]]] = {}
+    """A line for each layer and back end that was measured at several shapes: the geometric means of its ratios."""
+    layers: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        layers.setdefault(layer_of(row), []).append(row)
+        layers.setdefault((layer_of(row), row["backend"]), []).append(row)
     lines = [
-        f"- {layer}, geometric mean of {len(of)} shapes: forward {mean(of, 'forward_ratio'):.2f}, "
+        f"- {layer} ({backend}), geometric mean of {len(of)} shapes: forward {mean(of, 'forward_ratio'):.2f}, "
         f"training {mean(of, 'train_ratio'):.2f}"
-        for layer, of in layers.items()
+        for (layer, backend), of in layers.items()
         if len(of) > 1
     ]
     return [*lines, ""] if lines else []
