@@ -82,4 +82,6 @@ def test_rows_and_means(tmp_path: Path) -> None:
     assert lines[first + 7].endswith("| 12,346 |  | 61% |")
     assert lines[first + 8].startswith("| LSTM, bfloat16 | cudnn, fused | ")
     # The square root of 0.8 · 1.25.
-    assert lines[first + 11] == ("- LSTM, zoneout_cell 0.5 (fused), geometric mean of 2 shapes: forward 1.20, training 1.00")
+    assert lines[first + 11] == (
+        "- LSTM, zoneout_cell 0.5 (fused), geometric mean of 2 shapes: forward 1.20, training 1.00"
+    )
