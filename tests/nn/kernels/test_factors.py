@@ -8,7 +8,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from parity import FULL, PLAIN, Arguments, assert_close, assert_parity, data, make, needs_kernels, results
+from parity import (
+    FULL,
+    PLAIN,
+    Arguments,
+    assert_close,
+    assert_parity,
+    data,
+    make,
+    needs_kernels,
+    poison_new_memory,
+    results,
+)
 from torch import Tensor
 
 from lsseq.nn.kernels import factors
@@ -161,15 +172,7 @@ def test_every_element_of_a_new_array_is_written(
 ) -> None:
     layer = make(cell, 4, 19, rank=5, **form, **options)
     want = results(layer, "reference", *data(layer, 6, 5))
-    new_empty, empty_like = torch.Tensor.new_empty, torch.empty_like
-    filled = []
-
-    def poisoned(part: Tensor) -> Tensor:
-        filled.append(part)
-        return part.fill_(torch.nan)
-
-    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *size: poisoned(new_empty(self, *size)))
-    monkeypatch.setattr(torch, "empty_like", lambda like: poisoned(empty_like(like)))
+    filled = poison_new_memory(monkeypatch)
     assert_close(results(layer, "fused", *data(layer, 6, 5)), want, 1e-12)
     assert len(filled) >= 5
 
