@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
 from lsseq.nn.kernels.dispatch import BACKENDS, FEW, Choice, Request, choose, describe, kernel
-from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.followed import followed
 from lsseq.nn.kernels.layer import Layer, States, Weights
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
@@ -87,6 +85,9 @@ class Recurrent(Parameters):
         like = self._first if x is None else x
         learns = training if x is None else x.requires_grad or self._first.requires_grad
         traced = followed(like.device.type)
+        # While a compiler follows, sizes may be symbols.
+        states = None if x is None or traced else x.numel() // self.input_size
+        factors, input_factors = self._factors(training, states)
         request = Request(
             self.recurrence,
             self.backend,
@@ -97,29 +98,10 @@ class Recurrent(Parameters):
             traced=traced,
             gradient=learns and torch.is_grad_enabled(),
             few=x is not None and x.numel() < FEW * self.input_size,
+            factors=factors,
+            input_factors=input_factors,
         )
-        if self._factored:
-            request = self._with_factors(request, training, None if traced else x)
         return choose(request)
-
-    def _with_factors(self, request: Request, training: bool, x: Tensor | None) -> Request:
-        """Factors for an input, or for a long one (while a compiler follows, sizes may be symbols)."""
-        states = {} if x is None else {"states": x.numel() // self.input_size}
-        hidden, inputs = None, []
-        if self.rank is not None:
-            dropped = training and self.weight_dropout > 0.0
-            hidden = Factors(self.gates, self.hidden_size, self.rank, self.tied_rank, dropped=dropped, **states)
-        if self.input_rank is not None:
-            inputs = [
-                Factors(
-                    *(self.gates, self.hidden_size, self.input_rank, self.tied_rank),
-                    columns=self._columns(k),
-                    called="input weights" + (f" of layer {k}" if self.num_layers > 1 else ""),
-                    **states,
-                )
-                for k in range(self.num_layers)
-            ]
-        return replace(request, factors=hidden, input_factors=tuple(inputs))
 
     def explain(self) -> str:
         """Which back end computes this layer and why: one line, or two where training and evaluation differ."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from lsseq.nn.kernels.dispatch import Choice
+from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.layer import Gains, Weights
 from lsseq.nn.parts.dropout import drop_weights
 from lsseq.nn.parts.transition import Dense, LowRank, factor_shapes, transition_of
@@ -77,12 +79,13 @@ class Parameters(nn.RNNBase):
     def _put_factors(self) -> None:
         """In the place of weights, in the lists too that the base class has of their names."""
         for number, names in enumerate(self._all_weights):
-            for at, name in reversed(list(enumerate(names))):
-                if parts := self._factors_of(name, number // self._directions):
+            placed = {name: self._factors_of(name, number // self._directions) for name in names}
+            for name, parts in placed.items():
+                if parts:
                     delattr(self, name)
-                    for part, shape in parts.items():
-                        self._register(part, *shape)
-                    names[at : at + 1] = parts
+                for part, shape in parts.items():
+                    self._register(part, *shape)
+            names[:] = [part for name, parts in placed.items() for part in (parts or [name])]
         self._flat_weights_names = [name for names in self._all_weights for name in names]
 
     def _factors_of(self, name: str, layer: int) -> dict[str, tuple[int, ...]]:
@@ -93,10 +96,25 @@ class Parameters(nn.RNNBase):
             shapes = factor_shapes(self.gates, H, S, self.rank, diagonal=self.diagonal, tied=self.tied_rank)
         elif name.startswith("weight_ih") and self.input_rank is not None:
             r, columns = self.input_rank, self._columns(layer)
-            shapes = factor_shapes(
-                self.gates, H, columns, r, diagonal=False, tied=self.tied_rank, option="input_rank"
-            )
+            shapes = factor_shapes(self.gates, H, columns, r, diagonal=False, tied=self.tied_rank, option="input_rank")
         return {f"{name}_{part}": shape for part, shape in shapes.items()}
+
+    def _factors(self, training: bool, states: int | None) -> tuple[Factors | None, tuple[Factors, ...]]:
+        """Those of hidden-to-hidden and, layer by layer, of input-to-hidden weights, as far as their cost goes.
+
+        They multiply `states` in a call; many where that is None.
+        """
+        shared = Factors(self.gates, self.hidden_size, rank=1, tied=self.tied_rank)
+        shared = shared if states is None else replace(shared, states=states)
+        hidden, inputs = None, []
+        if self.rank is not None:
+            hidden = replace(shared, rank=self.rank, dropped=training and self.weight_dropout > 0.0)
+        if self.input_rank is not None:
+            of_inputs = replace(shared, rank=self.input_rank)
+            for k in range(self.num_layers):
+                called = f"input weights of layer {k}" if self.num_layers > 1 else "input weights"
+                inputs.append(replace(of_inputs, columns=self._columns(k), called=called))
+        return hidden, tuple(inputs)
 
     def _add_gains(self) -> None:
         gates = self.gates * self.hidden_size
