@@ -36,6 +36,7 @@ class GRU(Recurrent, nn.GRU):
             code of Ba et al. 2016). It adds the gains `norm_ih_l{k}` and `norm_hh_l{k}` (3H); b_ih and b_hh are the
             norms' biases.
         rank, diagonal, tied_rank: W_h of each gate is L R, or L R + diag(D), as for `lsseq.nn.LSTM`.
+        input_rank: W_i of each gate is L R, as for `lsseq.nn.LSTM`.
         dropout, dropout_mask, weight_dropout, recompute, backend: as for `lsseq.nn.LSTM`.
 
     Input, state and results are those of `torch.nn.GRU`: `output, h = gru(x, h0)`, output (T, B, H) and state
