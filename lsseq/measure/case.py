@@ -90,18 +90,23 @@ class Case:
     def products(self) -> int:
         """Floating point operations of the forward pass's matrix products; a training step has three times as many.
 
-        2 T B · G H · (I + H) for the first layer, with H in the place of I for the others. With a rank r, factor by
-        factor: G H · (I + 2 r), or H · (G I + (1 + G) r) where the gates share a factor. Of an HM-LSTM those that its
-        boundaries ask for, but for single rows; in training it has about three times as many.
+        2 T B times G H S for each matrix, S being I for the input of the first layer and H else. Those of a rank r
+        factor by factor, G r (S + H), or r (S + G H) where the gates share a factor; of an HM-LSTM composed, and only
+        those that its boundaries ask for, but for single rows. In training it has about three times as many.
         """
-        shape, gates, rank = self.shape, _GATES[self.cell], self.options.get("rank")
-        per_unit = 2 * shape.steps * shape.batch * shape.hidden
+        shape, gates = self.shape, _GATES[self.cell]
+        rows, options = 2 * shape.steps * shape.batch, self.options
         if self.cell == "HMLSTM":
-            return round(per_unit * gates * columns(shape.input, shape.hidden, self.options["boundary_rates"]))
-        inputs = gates * (shape.input + (shape.layers - 1) * shape.hidden)
-        sources = 1 if self.options.get("tied_rank") else gates
-        states = gates * shape.hidden if rank is None else (sources + gates) * rank
-        return per_unit * (inputs + shape.layers * states)
+            asked = columns(shape.input, shape.hidden, options["boundary_rates"])
+            return round(rows * gates * shape.hidden * asked)
+        sources = 1 if options.get("tied_rank") else gates
+
+        def matrix(size: int, rank: int | None) -> int:
+            return gates * shape.hidden * size if rank is None else rank * (sources * size + gates * shape.hidden)
+
+        sizes = [shape.input, *[shape.hidden] * (shape.layers - 1)]
+        of_inputs = sum(matrix(size, options.get("input_rank")) for size in sizes)
+        return rows * (of_inputs + shape.layers * matrix(shape.hidden, options.get("rank")))
 
     @property
     def _sizes(self) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ from lsseq.nn import init, random, state
 from lsseq.nn.dropout import Dropout, EmbeddingDropout
 from lsseq.nn.explain import explain
 from lsseq.nn.gru import GRU
+from lsseq.nn.highway import Highway
 from lsseq.nn.hmlstm import HMLSTM
 from lsseq.nn.kernels.hierarchy import HMOutput
 from lsseq.nn.lstm import LSTM
@@ -28,6 +29,7 @@ __all__ = [
     "Dropout",
     "EmbeddingDropout",
     "HMOutput",
+    "Highway",
     "explain",
     "init",
     "random",
