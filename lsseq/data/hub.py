@@ -45,7 +45,7 @@ def labelled_rows(wanted: HubDataset, label: str) -> Mapping[str, Iterator[tuple
 
 
 def _splits(wanted: HubDataset, columns: Mapping[str, str]) -> dict[str, Any]:
-    """The splits that there are, under our names. `columns` must be in them; each stands under the key that names it."""
+    """The splits that there are, under our names. `columns` must be in them; each stands under its key."""
     loaded = _load(wanted)
     found = {split: next((loaded[name] for name in names if name in loaded), None) for split, names in NAMES.items()}
     train = found["train"]
