@@ -9,6 +9,7 @@ from torch import nn
 
 from lsseq.nn.checks import MaskOver, check_member
 from lsseq.nn.recurrent import Backend, Recurrent
+from lsseq.nn.weights import first_device
 
 
 class GRU(Recurrent, nn.GRU):
@@ -47,6 +48,7 @@ class GRU(Recurrent, nn.GRU):
     """
 
     recurrence = "GRU"
+    gates = 3
     reset: Literal["after", "before"]
 
     def __init__(
@@ -67,6 +69,7 @@ class GRU(Recurrent, nn.GRU):
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
         rank: int | None = None,
+        input_rank: int | None = None,
         diagonal: bool = False,
         tied_rank: bool = False,
         norm: Literal["layer"] | None = None,
@@ -81,17 +84,19 @@ class GRU(Recurrent, nn.GRU):
             batch_first,
             dropout,
             bidirectional,
-            device=device,
+            device=first_device(device, rank, input_rank),
             dtype=dtype,
         )
         check_member("reset", reset, ("after", "before"))
         self._set_options(
+            device,
             reset=reset,
             zoneout_hidden=zoneout_hidden,
             recurrent_dropout=recurrent_dropout,
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
             rank=rank,
+            input_rank=input_rank,
             diagonal=diagonal,
             tied_rank=tied_rank,
             norm=norm,

@@ -9,6 +9,7 @@ from torch import nn
 
 from lsseq.nn.checks import MaskOver
 from lsseq.nn.recurrent import Backend, Recurrent
+from lsseq.nn.weights import first_device
 
 
 class LSTM(Recurrent, nn.LSTM):
@@ -65,6 +66,7 @@ class LSTM(Recurrent, nn.LSTM):
     """
 
     recurrence = "LSTM"
+    gates = 4
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class LSTM(Recurrent, nn.LSTM):
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
         rank: int | None = None,
+        input_rank: int | None = None,
         diagonal: bool = False,
         tied_rank: bool = False,
         norm: Literal["layer"] | None = None,
@@ -100,16 +103,18 @@ class LSTM(Recurrent, nn.LSTM):
             dropout,
             bidirectional,
             proj_size,
-            device=device,
+            device=first_device(device, rank, input_rank),
             dtype=dtype,
         )
         self._set_options(
+            device,
             zoneout_cell=zoneout_cell,
             zoneout_hidden=zoneout_hidden,
             recurrent_dropout=recurrent_dropout,
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
             rank=rank,
+            input_rank=input_rank,
             diagonal=diagonal,
             tied_rank=tied_rank,
             norm=norm,

@@ -9,6 +9,7 @@ from torch import nn
 
 from lsseq.nn.checks import MaskOver
 from lsseq.nn.recurrent import Backend, Recurrent
+from lsseq.nn.weights import first_device
 
 
 class RNN(Recurrent, nn.RNN):
@@ -41,6 +42,7 @@ class RNN(Recurrent, nn.RNN):
     """
 
     recurrence = "RNN"
+    gates = 1
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class RNN(Recurrent, nn.RNN):
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
         rank: int | None = None,
+        input_rank: int | None = None,
         diagonal: bool = False,
         tied_rank: bool = False,
         norm: Literal["layer"] | None = None,
@@ -74,14 +77,16 @@ class RNN(Recurrent, nn.RNN):
             batch_first,
             dropout,
             bidirectional,
-            device=device,
+            device=first_device(device, rank, input_rank),
             dtype=dtype,
         )
         self._set_options(
+            device,
             zoneout_hidden=zoneout_hidden,
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
             rank=rank,
+            input_rank=input_rank,
             diagonal=diagonal,
             tied_rank=tied_rank,
             norm=norm,

@@ -16,7 +16,7 @@ _LONG = 1 << 12
 
 @dataclass(frozen=True)
 class Factors:
-    """A product of low-rank weights with states, as far as its cost goes."""
+    """A product of low-rank weights with states or inputs, as far as its cost goes."""
 
     gates: int
     units: int
@@ -24,6 +24,12 @@ class Factors:
     tied: bool
     dropped: bool = False
     """Whether entries of the weights are dropped, which only the whole matrix has."""
+    columns: int | None = None
+    """S: of the whole matrix, where they are not as many as units."""
+    called: str = "weights"
+    """What they are, in a sentence."""
+    known: bool = True
+    """Whether the CPU's kernels of the recurrence can multiply factor by factor."""
     states: int = _LONG
     """T·B: how many states are multiplied in a call."""
 
@@ -31,21 +37,24 @@ class Factors:
     def cost(self) -> float:
         """Multiplications factor by factor, over those with the whole matrix and to compose it.
 
-        For each state 2 G H r, or (1 + G) H r where the gates share R, over G H²; to compose, G H² r.
+        For each state G r (S + H), or r (S + G H) where the gates share R, over G H S; to compose, G H S r.
         """
+        size = self.units if self.columns is None else self.columns
         sources = 1 if self.tied else self.gates
-        factored = self.states * (sources + self.gates) * self.rank
-        return factored / (self.gates * self.units * (self.states + self.rank))
+        factored = self.states * (sources * size + self.gates * self.units) * self.rank
+        return factored / (self.gates * self.units * size * (self.states + self.rank))
 
     def composed(self, backend: str, device: str) -> tuple[bool, str]:
         """Whether a back end is given the whole matrix, composed once a call, and why."""
+        composed = f"{self.called} of low rank are composed once a call, because"
+        by_factor = f"{self.called} of low rank are multiplied factor by factor, which"
         if self.dropped:
-            return True, "weights of low rank are composed once a call, because weight_dropout drops entries of them"
+            return True, f"{composed} weight_dropout drops entries of them"
         if backend == "reference":
-            return False, "weights of low rank are multiplied factor by factor, which defines the result"
-        if backend == "cudnn" or device != "cpu":
-            return True, "weights of low rank are composed once a call, because these kernels know no factors"
+            return False, f"{by_factor} defines the result"
+        if backend == "cudnn" or device != "cpu" or not self.known:
+            return True, f"{composed} these kernels know no factors"
         times = f"{self.cost:.2f} times the multiplications"
         if self.cost > CHEAPER:
-            return True, f"weights of low rank are composed once a call, because factor by factor takes {times}"
-        return False, f"weights of low rank are multiplied factor by factor, which takes {times} of whole ones"
+            return True, f"{composed} factor by factor takes {times}"
+        return False, f"{by_factor} takes {times} of whole ones"

@@ -49,6 +49,9 @@ class Initialisation(Section):
     """Half width of the uniform initialisation of all weights; embedding and output layer use it where it is given."""
     forget_bias: float | None = None
     """Value of the effective bias of the LSTM's forget gate."""
+    carry_bias: float | None = None
+    """`gru`: value of the effective bias of the gate that keeps the old state, z of `torch.nn.GRU` (Miceli Barone 2016
+    takes 4 or 5, with `weights: glorot`)."""
 
 
 class Regularisation(Section):
@@ -184,10 +187,12 @@ class Model(Section):
     hierarchy: Hierarchy = Hierarchy()
     rank: Count | None = None
     """Hidden-to-hidden matrices are products of factors of this rank, one a gate (Miceli Barone 2016)."""
+    input_rank: Count | None = None
+    """`lstm`, `gru`, `rnn`: the same of the matrices that multiply what each layer reads."""
     diagonal: bool = False
     """A diagonal matrix is added to each product; needs `rank`."""
     tied_rank: bool = False
-    """The gates share the factor that the state is multiplied by; needs `rank`."""
+    """The gates share the factor that the state is multiplied by, or the input; needs `rank` or `input_rank`."""
     zoneout: Zoneout = Zoneout()
     norm: Literal["layer"] | None = None
     """Normalisation inside the recurrence (layer: Ba et al. 2016)."""
@@ -223,12 +228,14 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _factors(self) -> Model:
-        for key in ("diagonal", "tied_rank"):
-            if self.rank is None and getattr(self, key):
-                raise broken(key, f"model.{key} needs model.rank")
+        if self.rank is None and self.diagonal:
+            raise broken("diagonal", "model.diagonal needs model.rank")
+        if self.rank is None and self.input_rank is None and self.tied_rank:
+            raise broken("tied_rank", "model.tied_rank needs model.rank")
         least = min(self.hidden) if isinstance(self.hidden, list) else self.hidden
-        if self.rank is not None and self.rank > least:
-            raise broken("rank", f"model.rank ({self.rank}) is more than the units of a layer ({least})")
+        for key, rank in (("rank", self.rank), ("input_rank", self.input_rank)):
+            if rank is not None and rank > least:
+                raise broken(key, f"model.{key} ({rank}) is more than the units of a layer ({least})")
         return self
 
     @model_validator(mode="after")
