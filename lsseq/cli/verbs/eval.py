@@ -13,7 +13,7 @@ from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
-    from lsseq.recipe.schema import Expected, Recipe
+    from lsseq.recipe.schema import Expected, Recipe, Task
 
 UNITS = {
     "nll": "nats per token",
@@ -21,6 +21,8 @@ UNITS = {
     "bpc": "bits per character",
     "bpb": "bits per byte",
 }
+TEXT_ONLY = ("streams", "window", "dynamic", "cache", "tokens")
+"""Options that make sense for language models only."""
 
 
 @click.command(
@@ -78,6 +80,20 @@ def command(
     recipe = _recipe(run, [*overrides, *([f"evaluation.window={window}"] if window else [])])
 
     keep_freed_memory()
+    if (task := recipe.data.task) is not None:
+        given = {"streams": streams, "window": window, "dynamic": dynamic, "cache": cache, "tokens": tokens}
+        for option in TEXT_ONLY:
+            if given[option]:
+                raise RequestError(
+                    f"--{option} is for language models, and {run} was trained on the task `{task.kind}`"
+                )
+        values = _evaluate_task(run, recipe, task, split, text, checkpoint, device)
+        if as_json:
+            print_json(values)
+        else:
+            _print_task(values)
+        return
+
     from lsseq.api import load
     from lsseq.evaluation.evaluate import evaluate, find_split
     from lsseq.evaluation.reading import Tokenwise
@@ -113,6 +129,29 @@ def command(
         _print(values, str(text or name))
 
 
+def _evaluate_task(
+    run: str, recipe: Recipe, task: Task, split: str | None, text: Path | None, checkpoint: str, device: str
+) -> dict[str, Any]:
+    from lsseq.data.tasks import LabelledTexts, open_task
+    from lsseq.evaluation.answers import evaluate_examples
+    from lsseq.runs import load_task
+    from lsseq.training.device import choose_device
+
+    place = choose_device(device)  # type: ignore[arg-type]
+    trained = load_task(run, checkpoint, str(place))
+    examples = open_task(recipe.data, task, trained.folder.path)
+    if text is not None:
+        if not isinstance(examples, LabelledTexts):
+            raise RequestError(f"--text is for texts with labels, and {run} was trained on the task `{task.kind}`")
+        examples = examples.with_file(str(text), text, task)
+    name = str(text) if text is not None else split or "valid"
+    values = evaluate_examples(trained.model, examples, name, device=place)
+    if text is not None:
+        del values["split"]
+        return values
+    return values | compared(values, recipe.expected, name)
+
+
 def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
     """The run's recipe, its `evaluation` section changed."""
     from lsseq.recipe import load_recipe
@@ -145,13 +184,28 @@ def compared(values: dict[str, Any], expected: Sequence[Expected], split: str) -
     }
 
 
+def _print_task(values: dict[str, Any]) -> None:
+    for key in ("nll", "accuracy", "mse"):
+        if key in values:
+            unit = {"nll": "nats a target", "accuracy": f"of {values['answers']:,} answers"}.get(key, "")
+            beside = f"chance {values['chance'][key]:.6g}, solution {values['solution'][key]:g}"
+            click.echo(f"{key:<12}{values[key]:<12.6g}{beside}; {unit}".rstrip("; "))
+    _print_expected(values)
+    click.echo(f"{values.get('split', 'text')}: {values['sequences']:,} sequences; {values['seconds']:.1f} s")
+    click.echo(f"{values['mode']}; {values['protocol']}")
+
+
+def _print_expected(values: dict[str, Any]) -> None:
+    for one in values.get("expected", []):
+        met = "met" if abs(values[one["metric"]] - one["value"]) <= one["tolerance"] else "not met"
+        click.echo(f"expected    {one['metric']} {one['value']} ± {one['tolerance']}: {met}")
+
+
 def _print(values: dict[str, Any], measured: str) -> None:
     for key, unit in UNITS.items():
         if key in values:
             click.echo(f"{key:<12}{values[key]:<12.6g}{unit}".rstrip())
-    for one in values.get("expected", []):
-        met = "met" if abs(values[one["metric"]] - one["value"]) <= one["tolerance"] else "not met"
-        click.echo(f"expected    {one['metric']} {one['value']} ± {one['tolerance']}: {met}")
+    _print_expected(values)
     characters = f", {values['characters']:,} characters" if "characters" in values else ""
     click.echo(f"{measured}: {values['tokens']:,} tokens{characters}; {values['seconds']:.1f} s")
     click.echo(f"{values['mode']}; {values['protocol']}")

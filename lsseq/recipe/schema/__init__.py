@@ -23,6 +23,7 @@ from lsseq.recipe.schema.model import (
 )
 from lsseq.recipe.schema.recipe import Recipe
 from lsseq.recipe.schema.section import Section
+from lsseq.recipe.schema.task import Task
 from lsseq.recipe.schema.training import Averaging, Schedule, Training
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "SentencePiece",
     "Slope",
     "SplitName",
+    "Task",
     "Teachers",
     "TextSplits",
     "Training",
