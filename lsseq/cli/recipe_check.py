@@ -66,13 +66,14 @@ def check(name: str) -> Checked:
 def _parameters(loaded: Loaded) -> int | None:
     import torch
 
+    from lsseq.model.cost import count_parameters
     from lsseq.model.factory import build_model
 
     recipe = loaded.recipe
     size = _vocabulary_size(recipe.data)
     with torch.device("meta"):
         model = build_model(recipe.model, size or BYTES)
-    return None if size is None else sum(parameter.numel() for parameter in model.parameters())
+    return None if size is None else count_parameters(model)
 
 
 def _vocabulary_size(data: Data) -> int | None:

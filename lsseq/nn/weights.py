@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.kernels.layer import Gains, Weights
 from lsseq.nn.parts.dropout import drop_weights
 from lsseq.nn.parts.transition import Dense, LowRank, Transition, factor_shapes
@@ -36,6 +37,10 @@ class Parameters(nn.RNNBase):
     @property
     def _gates(self) -> int:
         return len(cast(Tensor, self.weight_ih_l0)) // self.hidden_size
+
+    def flops(self) -> int:
+        """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
+        return weight_flops(self, "weight")
 
     def _add_parameters(self) -> None:
         """What the options need, freshly started.

@@ -14,6 +14,7 @@ from lsseq.data.batches import training_windows
 from lsseq.errors import RequestError, RunError
 from lsseq.evaluation import measure_split
 from lsseq.model.base import SequenceModel
+from lsseq.model.cost import count_parameters
 from lsseq.model.factory import build_model
 from lsseq.nn import explain
 from lsseq.recipe import Loaded, dump_recipe, load_recipe
@@ -151,11 +152,6 @@ def start_from(source: str, model: SequenceModel, vocabulary: Vocabulary) -> Non
             hint=f"the model section must be that of {run.folder.recipe}",
         )
     model.load_state_dict(theirs)
-
-
-def count_parameters(model: SequenceModel) -> int:
-    """The numbers that are trained; a tied weight counts once."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _train(state: LoopState, recipe: Recipe, data: TextData, folder: RunFolder) -> None:

@@ -11,10 +11,11 @@ import torch
 
 from lsseq.data import open_text
 from lsseq.data.batches import Batch, Marks, TrainingWindows, Window, training_windows
+from lsseq.model.cost import count_parameters
 from lsseq.model.factory import build_model
 from lsseq.recipe import KeyFault
 from lsseq.recipe.schema import Recipe, Training
-from lsseq.training.session import count_parameters, prepare_device
+from lsseq.training.session import prepare_device
 from lsseq.training.state import LoopState, total_steps
 from lsseq.training.step import make_step
 
