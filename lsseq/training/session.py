@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -19,18 +21,20 @@ from lsseq.model.factory import build_model
 from lsseq.nn import explain
 from lsseq.recipe import Loaded, dump_recipe, load_recipe
 from lsseq.recipe.schema import Recipe
-from lsseq.runs import RunFolder, load_run, read_checkpoint, write_checkpoint
+from lsseq.runs import LoadedRun, RunFolder, load_run, read_checkpoint, write_checkpoint
 from lsseq.runs.checkpoint import MANIFEST
 from lsseq.training.budget import Budget
 from lsseq.training.device import MixedPrecision, choose_device
 from lsseq.training.environment import environment, note_environment
 from lsseq.training.interrupt import stop_on_signals
-from lsseq.training.loop import train
+from lsseq.training.loop import FIGURES, Evaluate, train
 from lsseq.training.paths import with_absolute_paths
 from lsseq.training.progress import Progress
 from lsseq.training.resume import refuse_changes
 from lsseq.training.state import Figures, LoopState
 from lsseq.training.teachers import training_marks
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,39 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         return _result(folder, state, data)
 
 
+def start_run(loaded: Loaded, path: Path, fill: Callable[[SequenceModel, Vocabulary], Value]) -> Value:
+    """Write a run that stands before its first step, with weights of its own; `train_recipe` goes on with it.
+
+    Its checkpoints `best` and `last` hold these weights, and what they achieve on valid is what training has to beat.
+
+    Args:
+        loaded: the recipe.
+        path: must not exist, or be empty.
+        fill: gives the model its weights.
+
+    Returns:
+        What `fill` returns.
+
+    Raises:
+        RequestError: the folder is taken or in use, the device is missing, or the text cannot be read.
+    """
+    loaded = replace(loaded, recipe=with_absolute_paths(loaded.recipe))
+    with RunFolder.claim(path, resume=False) as folder, loaded.blame():
+        device = prepare_device(loaded.recipe)
+        data = open_text(loaded.recipe.data)
+        state = build_state(loaded.recipe, data, device)
+        value = fill(state.model, data.vocabulary)
+        valid = _evaluation(loaded.recipe, data, device)(state.model)
+        state.best = state.latest = {"step": 0, **{name: valid[name] for name in FIGURES if name in valid}}
+        note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=False)
+        data.vocabulary.save(folder.path)
+        write_checkpoint(folder.checkpoint("best"), {"weights": state.weights()}, state.values())
+        write_checkpoint(folder.checkpoint("last"), *state.save())
+        # The last of all, since it makes the folder a run: without its checkpoint this one would start anew.
+        folder.write_recipe(dump_recipe(loaded.recipe))
+        return value
+
+
 def prepare_device(recipe: Recipe) -> torch.device:
     """The device of a recipe, ready to give the same bits again.
 
@@ -133,13 +170,7 @@ def start_from(source: str, model: SequenceModel, vocabulary: Vocabulary) -> Non
         RequestError: the run's vocabulary or the shapes of its weights are others; every such weight is named.
     """
     run = load_run(source)
-    if [run.vocabulary.token(i) for i in range(len(run.vocabulary))] != [
-        vocabulary.token(i) for i in range(len(vocabulary))
-    ]:
-        raise RequestError(
-            f"{run.folder} has another vocabulary: {len(run.vocabulary)} tokens there, {len(vocabulary)} here",
-            hint=f"train on it with data.vocabulary={run.folder.path / 'vocabulary.json'}",
-        )
+    refuse_other_vocabulary(run, vocabulary)
     theirs, ours = run.model.state_dict(), model.state_dict()
     faults = [
         f"{name}: {_shape(theirs.get(name))} there, {_shape(ours.get(name))} here"
@@ -154,12 +185,22 @@ def start_from(source: str, model: SequenceModel, vocabulary: Vocabulary) -> Non
     model.load_state_dict(theirs)
 
 
-def _train(state: LoopState, recipe: Recipe, data: TextData, folder: RunFolder) -> None:
-    def evaluate(model: SequenceModel) -> Figures:
-        streams = recipe.evaluation.training_streams
-        valid = data.splits["valid"]
-        return measure_split(model, valid, data.vocabulary, recipe.evaluation, streams=streams, device=state.device)
+def refuse_other_vocabulary(run: LoadedRun, vocabulary: Vocabulary) -> None:
+    """Refuse to take the weights of a run for another vocabulary.
 
+    Raises:
+        RequestError: its tokens are not those of this one.
+    """
+    if [run.vocabulary.token(i) for i in range(len(run.vocabulary))] != [
+        vocabulary.token(i) for i in range(len(vocabulary))
+    ]:
+        raise RequestError(
+            f"{run.folder} has another vocabulary: {len(run.vocabulary)} tokens there, {len(vocabulary)} here",
+            hint=f"train on it with data.vocabulary={run.folder.path / 'vocabulary.json'}",
+        )
+
+
+def _train(state: LoopState, recipe: Recipe, data: TextData, folder: RunFolder) -> None:
     print(
         f"{folder}: {count_parameters(state.model):,} parameters, {state.windows.tokens_per_epoch:,} tokens an epoch, "
         f"{_place(state.device)}" + (f", going on after step {state.step}" if state.step else ""),
@@ -168,7 +209,26 @@ def _train(state: LoopState, recipe: Recipe, data: TextData, folder: RunFolder) 
         file=sys.stderr,
     )
     with stop_on_signals() as stop:
-        train(state, recipe.training, evaluate, folder, Progress(Budget(recipe.training)), stop)
+        train(
+            state,
+            recipe.training,
+            _evaluation(recipe, data, state.device),
+            folder,
+            Progress(Budget(recipe.training)),
+            stop,
+        )
+
+
+def _evaluation(recipe: Recipe, data: TextData, device: torch.device) -> Evaluate:
+    """Validation as it is during training."""
+
+    def evaluate(model: SequenceModel) -> Figures:
+        streams = recipe.evaluation.training_streams
+        return measure_split(
+            model, data.splits["valid"], data.vocabulary, recipe.evaluation, streams=streams, device=device
+        )
+
+    return evaluate
 
 
 def _restore(state: LoopState, folder: RunFolder, data: TextData) -> None:
