@@ -97,7 +97,8 @@ def figures_of(values: dict[str, Any]) -> dict[str, Any]:
 def _recipe(source: RunFolder, structure: Structure, target: Path, more: Sequence[str] = ()) -> Loaded:
     """The recipe of the new run, without the figures that the source's states of a dense model."""
     loaded = load_recipe(str(source.recipe), [*structure.overrides(), *more])
-    return replace(loaded, recipe=loaded.recipe.model_copy(update={"name": target.name}), name=target.name)
+    own = {"name": target.name, "description": f"The weights of {source} at rank {structure.rank}"}
+    return replace(loaded, recipe=loaded.recipe.model_copy(update=own), name=target.name)
 
 
 def _tuning(recipe: Recipe, minutes: float) -> list[str]:
