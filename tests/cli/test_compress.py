@@ -129,9 +129,7 @@ def test_tuning_starts_from_the_truncated_weights_and_is_never_worse(here: Path,
 def test_what_training_does_not_improve_stays_the_best(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compress, "LR", 1e4)
     monkeypatch.setattr(compress, "try_recipe", lambda _: SimpleNamespace(seconds_per_step=4.8))
-    row = json.loads(cli("compress", "dense", "--rank", 6, "--tune", 1, "--run", "spoilt", "--json").stdout)[
-        "ranks"
-    ][0]
+    row = json.loads(cli("compress", "dense", "--rank", 6, "--tune", 1, "--run", "spoilt", "--json").stdout)["ranks"][0]
     assert row["steps"] == 10
     assert row["tuned"] == row["truncated"]
 
