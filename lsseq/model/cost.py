@@ -46,6 +46,6 @@ def cost_on_text(model: LanguageModel, told: Extras, targets: Tokens) -> dict[st
 
 @torch.no_grad()
 def _state_size(model: LanguageModel) -> int:
-    first = next(model.parameters())
-    _, state, _ = model.features(torch.zeros(1, 1, dtype=torch.int64, device=first.device))
+    like = next(model.parameters())
+    _, state, _ = model.recurrence(like.new_zeros(1, 1, model.embedding.output_size))
     return sum(tensor.numel() for tensor in flatten_state(state).values())
