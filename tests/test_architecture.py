@@ -29,6 +29,7 @@ LAYERS = [
     "generation",
     "training",
     "api",
+    "compression",
     "cli",
 ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 import lsseq.nn as lnn
 from lsseq.errors import RequestError
-from lsseq.measure.forced import ForcedHMLSTM, columns
+from lsseq.measure.forced import ForcedHMLSTM
 from lsseq.nn.recurrent import Recurrent
 
 Layer = Recurrent | ForcedHMLSTM
 
 _LAYERS: dict[str, Callable[..., Layer]] = {"LSTM": lnn.LSTM, "GRU": lnn.GRU, "RNN": lnn.RNN, "HMLSTM": ForcedHMLSTM}
 _NAMESAKES: dict[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN, "HMLSTM": nn.LSTM}
-_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1, "HMLSTM": 4}
 
 
 @dataclass(frozen=True)
@@ -88,25 +87,12 @@ class Case:
 
     @property
     def products(self) -> int:
-        """Floating point operations of the forward pass's matrix products; a training step has three times as many.
+        """Floating point operations of the forward pass's products; a training step has three times as many.
 
-        2 T B times G H S for each matrix, S being I for the input of the first layer and H else. Those of a rank r
-        factor by factor, G r (S + H), or r (S + G H) where the gates share a factor; of an HM-LSTM composed, and only
-        those that its boundaries ask for, but for single rows. In training it has about three times as many.
+        They are counted by `lsseq.nn.cost`, of an HM-LSTM those that its boundaries ask for.
         """
-        shape, gates = self.shape, _GATES[self.cell]
-        rows, options = 2 * shape.steps * shape.batch, self.options
-        if self.cell == "HMLSTM":
-            asked = columns(shape.input, shape.hidden, options["boundary_rates"])
-            return round(rows * gates * shape.hidden * asked)
-        sources = 1 if options.get("tied_rank") else gates
-
-        def matrix(size: int, rank: int | None) -> int:
-            return gates * shape.hidden * size if rank is None else rank * (sources * size + gates * shape.hidden)
-
-        sizes = [shape.input, *[shape.hidden] * (shape.layers - 1)]
-        of_inputs = sum(matrix(size, options.get("input_rank")) for size in sizes)
-        return rows * (of_inputs + shape.layers * matrix(shape.hidden, options.get("rank")))
+        layer = replace(self, backend="auto", device=torch.device("meta")).ours()
+        return round(self.shape.steps * self.shape.batch * layer.flops())
 
     @property
     def _sizes(self) -> tuple[int, int, int]:

@@ -38,6 +38,18 @@ class Recurrence(nn.Module, ABC):
         del x
         return None
 
+    def flops(self) -> float | None:
+        """Floating point operations of a step of one stream, counted by `lsseq.nn.cost`; None where it does not tell.
+
+        Everything counts as computed at every step.
+        """
+        return None
+
+    def flops_demanded(self, told: Extras) -> float | None:
+        """The mean of those that a text demanded, from the means of what was told of it."""
+        del told
+        return self.flops()
+
 
 class Layers(Recurrence):
     """A module of `lsseq.nn` as a recurrence; its state is that module's."""
@@ -54,6 +66,9 @@ class Layers(Recurrence):
     def zero_state(self, x: Tensor) -> State:
         zeros = x.new_zeros(self.rnn.num_layers, x.shape[1], self.rnn.hidden_size)
         return (zeros, zeros) if isinstance(self.rnn, lnn.LSTM) else zeros
+
+    def flops(self) -> float:
+        return self.rnn.flops()
 
 
 class Stack(Recurrence):
@@ -78,6 +93,10 @@ class Stack(Recurrence):
     def zero_state(self, x: Tensor) -> State:
         states = tuple(cast(Recurrence, layer).zero_state(x) for layer in self.layers)
         return None if any(state is None for state in states) else states
+
+    def flops(self) -> float | None:
+        each = [cast(Recurrence, layer).flops() for layer in self.layers]
+        return None if None in each else sum(cast(list[float], each))
 
 
 class LearnedState(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lsseq.nn.checks import MaskOver, check_member
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.recurrent import Backend, Recurrent
 from lsseq.nn.weights import first_device
 
@@ -108,3 +109,9 @@ class GRU(Recurrent, nn.GRU):
     @property
     def variant(self) -> str:
         return self.reset
+
+    def flops(self) -> int:
+        """As `Recurrent.flops`; a shared R that sees the state and the state that was reset is multiplied twice."""
+        twice = self.rank is not None and self.tied_rank and self.reset == "before"
+        again = sum(weight_flops(self, f"weight_hh_l{k}_right") for k in range(self.num_layers)) if twice else 0
+        return super().flops() + again

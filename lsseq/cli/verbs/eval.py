@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import json_option, print_json
+from lsseq.cli.common import cost_line, json_option, print_json
 from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
@@ -209,3 +209,4 @@ def _print(values: dict[str, Any], measured: str) -> None:
     characters = f", {values['characters']:,} characters" if "characters" in values else ""
     click.echo(f"{measured}: {values['tokens']:,} tokens{characters}; {values['seconds']:.1f} s")
     click.echo(f"{values['mode']}; {values['protocol']}")
+    click.echo(cost_line(values))
