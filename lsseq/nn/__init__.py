@@ -19,6 +19,9 @@ from lsseq.nn.hmlstm import HMLSTM
 from lsseq.nn.kernels.hierarchy import HMOutput
 from lsseq.nn.lstm import LSTM
 from lsseq.nn.rnn import RNN
+from lsseq.nn.stacks.depth import StochasticDepth
+from lsseq.nn.stacks.residual import ResidualStack
+from lsseq.nn.stacks.swapout import Swapout
 
 __all__ = [
     "GRU",
@@ -28,6 +31,9 @@ __all__ = [
     "Dropout",
     "EmbeddingDropout",
     "HMOutput",
+    "ResidualStack",
+    "StochasticDepth",
+    "Swapout",
     "explain",
     "init",
     "random",
