@@ -8,8 +8,11 @@ import math
 import pytest
 import torch
 
-import lsseq.nn as lnn
+from lsseq.nn.cells.rnn import RNNCell
+from lsseq.nn.kernels.layer import Layer, Weights
+from lsseq.nn.kernels.reference import loop
 from lsseq.nn.parts.coins import Coin, Pair, mix, reaching, schedule, shape_of, survival_rates, survivors
+from lsseq.nn.parts.transition import Dense
 from lsseq.nn.parts.zoneout import zoneout
 from lsseq.nn.random import Draws, Kind, first_row
 
@@ -72,22 +75,20 @@ def test_ones_change_nothing() -> None:
 
 
 def test_zoneout_is_skip_forward_along_time() -> None:
-    """To the bit: h is what an RNN makes of complementary coins by the same masks."""
+    """To the bit, with the same masks: h_t = Θ₁ ⊙ h_{t-1} + Θ₂ ⊙ f(x_t, h_{t-1})."""
     torch.manual_seed(0)
-    rnn = lnn.RNN(3, H, zoneout_hidden=0.4, backend="reference").double()
-    x = torch.randn(T, B, 3, dtype=torch.float64)
-    torch.manual_seed(1)
-    output, _ = rnn(x)
-    torch.manual_seed(1)
-    draws = Draws(lnn.random.draw_key())
+    x, h = torch.randn(T, B, 3, dtype=torch.float64), torch.zeros(B, H, dtype=torch.float64)
+    weights = Weights(Dense(torch.randn(H, 3).double()), Dense(torch.randn(H, H).double()))
+    output, _ = loop(RNNCell)(x, (h,), Layer(weights, DRAWS, zoneout_hidden=0.4))
     coins = Coin(Kind.ZONEOUT_HIDDEN, 0.4), Coin(Kind.ZONEOUT_HIDDEN, 0.6)
-    old_coins, new_coins = Pair(*coins, "complementary").toss(draws, x, H)
-    plain = lnn.RNN(3, H, backend="reference").double()
-    plain.load_state_dict(rnn.state_dict())
-    h = torch.zeros(1, B, H, dtype=torch.float64)
+    old, new = Pair(*coins, "complementary").toss(DRAWS, x, H)
+    assert isinstance(old, torch.Tensor)
+    assert isinstance(new, torch.Tensor)
+    plain = RNNCell(Layer(weights, None), x)
     for t in range(T):
-        h = mix(old_coins[t], h, new_coins[t], plain(x[t : t + 1], h)[0])  # type: ignore[index]
-        assert torch.equal(h[0], output[t])
+        (candidate,) = plain.step(plain.inputs[t], (h,), t)
+        h = mix(old[t], h, new[t], candidate)
+        assert torch.equal(h, output[t])
 
 
 def test_zoneout_at_the_ends_of_its_rates() -> None:
