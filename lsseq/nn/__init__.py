@@ -18,24 +18,34 @@ from lsseq.nn.gru import GRU
 from lsseq.nn.hmlstm import HMLSTM
 from lsseq.nn.kernels.hierarchy import HMOutput
 from lsseq.nn.lstm import LSTM
+from lsseq.nn.parts.repetitions import RandomSteps
+from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
 from lsseq.nn.stacks.depth import StochasticDepth
 from lsseq.nn.stacks.residual import ResidualStack
+from lsseq.nn.stacks.steps import set_steps
 from lsseq.nn.stacks.swapout import Swapout
+from lsseq.nn.stacks.tied import TiedStack
+from lsseq.nn.stacks.transition import DeepTransition
 
 __all__ = [
     "GRU",
     "HMLSTM",
     "LSTM",
+    "RHN",
     "RNN",
+    "DeepTransition",
     "Dropout",
     "EmbeddingDropout",
     "HMOutput",
+    "RandomSteps",
     "ResidualStack",
     "StochasticDepth",
     "Swapout",
+    "TiedStack",
     "explain",
     "init",
     "random",
+    "set_steps",
     "state",
 ]

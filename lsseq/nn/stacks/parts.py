@@ -75,15 +75,19 @@ class Stack(nn.Module):
         """The initial state for an input (T, B, H): zeros."""
         return tuple(zero_state(layer, x) for layer in self._layers())
 
+    def _check(self, x: Tensor) -> None:
+        """Raises ValueError unless an input is (T, B, H), T > 0."""
+        if x.dim() != 3 or len(x) == 0 or x.shape[-1] != self.hidden_size:
+            name = type(self).__name__
+            raise ValueError(f"{name}: expected an input (T, B, {self.hidden_size}) with T > 0, got {tuple(x.shape)}")
+
     def _states(self, x: Tensor, state: State) -> list[State]:
         """The state of each layer.
 
         Raises:
             ValueError: an input that is not (T, B, H), T > 0, or a state of another number of layers.
         """
-        if x.dim() != 3 or len(x) == 0 or x.shape[-1] != self.hidden_size:
-            name = type(self).__name__
-            raise ValueError(f"{name}: expected an input (T, B, {self.hidden_size}) with T > 0, got {tuple(x.shape)}")
+        self._check(x)
         states = self.zero_state(x) if state is None else state
         count = len(self._layers())
         if len(states) != count:
