@@ -22,6 +22,8 @@ from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
 from lsseq.nn.stacks.depth import StochasticDepth
+from lsseq.nn.stacks.fractal import FractalStack
+from lsseq.nn.stacks.paths import DropPath
 from lsseq.nn.stacks.residual import ResidualStack
 from lsseq.nn.stacks.steps import set_steps
 from lsseq.nn.stacks.swapout import Swapout
@@ -35,8 +37,10 @@ __all__ = [
     "RHN",
     "RNN",
     "DeepTransition",
+    "DropPath",
     "Dropout",
     "EmbeddingDropout",
+    "FractalStack",
     "HMOutput",
     "RandomSteps",
     "ResidualStack",

@@ -54,6 +54,7 @@ class Kind(IntEnum):
     DROP_PATH = 11
     REPETITIONS = 12
     STATE_DROPOUT = 13
+    PATH = 14
 
 
 _BLOCK = 1 << 16
