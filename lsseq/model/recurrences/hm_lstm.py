@@ -13,7 +13,18 @@ from lsseq.recipe.faults import KeyFault
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The HM-LSTM that a recipe describes."""
-    refuse(model, "activation", "reset", "rank", "dropout.hidden", "dropout.recurrent", "dropout.weight", "recompute")
+    refuse(
+        model,
+        "rhn",
+        "dropout.state",
+        "activation",
+        "reset",
+        "rank",
+        "dropout.hidden",
+        "dropout.recurrent",
+        "dropout.weight",
+        "recompute",
+    )
     sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden
     if model.boundary.target != "none" and len(sizes) == 1:
         raise KeyFault("model.boundary.target", "an HM-LSTM of one layer has no detector to be taught")
