@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsseq.errors import LsseqError, Problem, RequestError, render
 from lsseq.recipe import KeyFault, Loaded, load_recipe
-from lsseq.recipe.schema import Data
+from lsseq.recipe.schema import Data, Recipe
+
+if TYPE_CHECKING:
+    from lsseq.model.base import SequenceModel
 
 BYTES = 256
 """Tokens of a vocabulary of bytes."""
@@ -67,13 +70,26 @@ def _parameters(loaded: Loaded) -> int | None:
     import torch
 
     from lsseq.model.cost import count_parameters
-    from lsseq.model.factory import build_model
 
-    recipe = loaded.recipe
-    size = _vocabulary_size(recipe.data)
     with torch.device("meta"):
-        model = build_model(recipe.model, size or BYTES)
-    return None if size is None else count_parameters(model)
+        model, known = _model(loaded.recipe)
+    return count_parameters(model) if known else None
+
+
+def _model(recipe: Recipe) -> tuple[SequenceModel, bool]:
+    """The model of a recipe, and whether its size is the true one; without the data a stand-in shows its faults."""
+    from lsseq.model.factory import build_answering, build_model
+
+    data = recipe.data
+    if data.task is None:
+        size = _vocabulary_size(data)
+        return build_model(recipe.model, size or BYTES), size is not None
+
+    from lsseq.data.tasks import Form, known_form
+
+    form = known_form(data, data.task)
+    stand_in = Form(BYTES, symbols=data.task.kind == "classification", classes=("", " "))
+    return build_answering(recipe.model, form or stand_in), form is not None
 
 
 def _vocabulary_size(data: Data) -> int | None:

@@ -9,15 +9,15 @@ from typing import Any
 
 from lsseq.api import load
 from lsseq.compression.structure import Structure
-from lsseq.data import Vocabulary
 from lsseq.model.base import SequenceModel
 from lsseq.nn.low_rank import load_dense
 from lsseq.recipe import Loaded, load_recipe
 from lsseq.recipe.schema import Recipe
-from lsseq.runs import RunFolder, load_run
+from lsseq.runs import RunFolder
 from lsseq.training.loop import FIGURES
-from lsseq.training.session import refuse_other_vocabulary, start_run, train_recipe
+from lsseq.training.session import start_run, train_recipe
 from lsseq.training.trial import try_recipe
+from lsseq.training.work import Work
 
 LR = 0.5
 """The highest learning rate of the tuning, over that of the run."""
@@ -68,10 +68,9 @@ def compress(
         if minutes is not None:
             loaded = _recipe(source, structure, target, _tuning(loaded.recipe, minutes))
 
-    def fill(model: SequenceModel, vocabulary: Vocabulary) -> float:
-        dense = load_run(source.path)
-        refuse_other_vocabulary(dense, vocabulary)
-        return load_dense(model, dense.model.state_dict())
+    def fill(model: SequenceModel, work: Work) -> float:
+        _, dense = work.model_of(str(source.path))
+        return load_dense(model, dense.state_dict())
 
     energy = start_run(loaded, target, fill)
     truncated = measure(target, split, streams)

@@ -1,4 +1,4 @@
-"""Windows of a token stream: what training and evaluation read, time-major and in order.
+"""Batches, and the windows of a token stream: what training and evaluation read, time-major and in order.
 
 Every window predicts each of its targets from the token before it in the text, so inputs are the text shifted by one.
 The first token of a split has none before it: there the input is the vocabulary's `start` token, or `START` where it
@@ -36,14 +36,14 @@ Marks = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs and the targets that they predict, (T, B) of int64 each."""
+    """Inputs and targets, side by side in time."""
 
     inputs: Tensor
-    """(T, B): the token before each target; `START` where there is none."""
+    """(T, B) of int64: in a text the token before each target; `START` where there is none. Or (T, B, I) of float32."""
     targets: Tensor
-    """(T, B)"""
+    """(T, B) of int64, or of float32 where a number is to be told."""
     mask: Tensor | None = None
-    """(T, B) of bool, False where the target is padding; None where every target counts."""
+    """(T, B) of bool, False where nothing is to be predicted; None where every target counts."""
     marks: Tensor | None = None
     """(T, B, D) of bool: whether each of D detectors is to fire at the input; None where nothing is taught."""
 
@@ -51,6 +51,13 @@ class Batch:
     def tokens(self) -> int:
         """The number of targets that count."""
         return self.targets.numel() if self.mask is None else int(self.mask.sum())
+
+    @property
+    def steps(self) -> int:
+        """The number of inputs up to the last target that counts of each column: what has to be read."""
+        if self.mask is None:
+            return self.targets.numel()
+        return int((self.mask * torch.arange(1, len(self.mask) + 1).unsqueeze(1)).amax(0).sum())
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
@@ -74,7 +81,7 @@ class Window:
 
 
 class TrainingWindows(Protocol):
-    """The endless sequence of training windows."""
+    """The endless sequence of training windows, of a text or of a task."""
 
     @property
     def windows_per_epoch(self) -> int:
@@ -82,13 +89,10 @@ class TrainingWindows(Protocol):
 
     @property
     def tokens_per_epoch(self) -> int:
-        """Targets of an epoch."""
+        """Steps of an epoch; in a text each has a target."""
 
     def next(self) -> Window:
         """The next window."""
-
-    def teach(self, marks: Marks) -> None:
-        """From now on the windows carry what detectors are taught about each token, (N, D)."""
 
     def position(self) -> dict[str, int]:
         """Where the next window begins. With the seed it determines everything that follows."""
@@ -97,7 +101,14 @@ class TrainingWindows(Protocol):
         """Go on from a position."""
 
 
-def training_windows(tokens: Tokens, training: Training, start: int | None) -> TrainingWindows:
+class TextWindows(TrainingWindows, Protocol):
+    """Those of a text."""
+
+    def teach(self, marks: Marks) -> None:
+        """From now on the windows carry what detectors are taught about each token, (N, D)."""
+
+
+def training_windows(tokens: Tokens, training: Training, start: int | None) -> TextWindows:
     """The windows that a recipe's `training` section asks for.
 
     Args:

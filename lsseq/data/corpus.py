@@ -38,7 +38,7 @@ class Source:
     sha1: str | None = None
     """For files whose publishers give no better sum."""
     urls: tuple[str, ...] = ()
-    """Where it can be fetched, the best first. `URL#MEMBER` is a file in a .zip or .tgz archive."""
+    """Where it can be fetched, the best first; also as NAME.gz. `URL#MEMBER` is a file in a .zip or .tgz archive."""
 
     @property
     def checksum(self) -> str | None:
@@ -73,6 +73,22 @@ class EntropyRate:
 
 
 @dataclass(frozen=True)
+class ImageRecords:
+    """How the bytes of a corpus of images are read: one image after the other, the number of its class in one byte, and
+    behind it its pixels, row by row, a byte each."""
+
+    height: int
+    width: int
+    classes: tuple[str, ...]
+    """Their names."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of an image with its class."""
+        return 1 + self.height * self.width
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A text, cut into splits once and for all."""
 
@@ -92,6 +108,8 @@ class Corpus:
     in a row one of the n-th."""
     entropy_rate: EntropyRate | None = None
     """What no model can fall below, where it is known."""
+    images: ImageRecords | None = None
+    """It holds images, and is no text."""
     version: int = 1
     """Of `prepare`: a text prepared by another version is prepared anew."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -69,16 +70,24 @@ def _unpacked(path: Path, member: str, source: Source, scratch: Path) -> Path:
     target = scratch / source.name
     if member:
         extract(path, member, target, largest=source.size or LARGEST)
-    elif path.suffix == ".gz" and path.name != source.name:
-        try:
-            with gzip.open(path) as packed, target.open("wb") as out:
-                shutil.copyfileobj(packed, out, 1 << 20)
-        except (OSError, EOFError) as error:
-            raise FetchError(f"the gzip file is damaged: {error}") from error
+    elif _is_packed(path, source):
+        _gunzip(path, target)
     else:
         target = path
     verify(target, source)
     return target
+
+
+def _is_packed(path: Path, source: Source) -> bool:
+    return path.suffix == ".gz" and path.name != source.name
+
+
+def _gunzip(path: Path, target: Path) -> None:
+    try:
+        with gzip.open(path) as packed, target.open("wb") as out:
+            shutil.copyfileobj(packed, out, 1 << 20)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FetchError(f"the gzip file is damaged: {error}") from error
 
 
 def fetched_files(corpus: Corpus, scratch: Path) -> dict[str, Path]:
@@ -123,6 +132,8 @@ def _fetched(url: str, source: Source, cache: Path, scratch: Path) -> Path:
     try:
         if member:
             extract(arrived, member, target, largest=source.size or LARGEST)
+        elif _is_packed(arrived, source):
+            _gunzip(arrived, target)
         else:
             shutil.copyfile(arrived, target)
         verify(target, source)

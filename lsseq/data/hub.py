@@ -23,23 +23,43 @@ def dataset_rows(wanted: HubDataset) -> Mapping[str, Iterable[str]]:
         KeyFault: the data set, its training split or the column is not there.
         RunError: the hub cannot be reached, or `datasets` cannot be imported.
     """
-    loaded = _load(wanted)
-    found = {split: next((loaded[name] for name in names if name in loaded), None) for split, names in NAMES.items()}
-    train, valid = found["train"], found["valid"]
-    if train is None:
-        raise KeyFault("data.dataset", f"{wanted.name} has no split train", hint="it has " + ", ".join(loaded))
-    if wanted.column not in train.column_names:
-        raise KeyFault(
-            "data.dataset.column",
-            f"{wanted.name} has no column `{wanted.column}`",
-            suggestion=nearest(wanted.column, train.column_names),
-            hint="it has " + ", ".join(train.column_names),
-        )
-    if valid is None:
+    found = _splits(wanted, {"data.dataset.column": wanted.column})
+    train = found["train"]
+    if "valid" not in found:
         marks = [0, *(len(train) * share // 100 for share in SHARES), len(train)]
         cuts = zip(NAMES, marks[:-1], marks[1:], strict=True)
         return {split: _rows(train.select(range(start, end)), wanted.column) for split, start, end in cuts}
-    return {split: _rows(part, wanted.column) for split, part in found.items() if part is not None}
+    return {split: _rows(part, wanted.column) for split, part in found.items()}
+
+
+def labelled_rows(wanted: HubDataset, label: str) -> Mapping[str, Iterator[tuple[Any, str]]]:
+    """The same with a label for each row, from the column of that name: its text, or the name of its class. The other
+    column may hold anything. `valid` and `test` are absent where the data set has none.
+
+    Raises:
+        KeyFault: the data set, its training split or a column is not there.
+        RunError: the hub cannot be reached, or `datasets` cannot be imported.
+    """
+    found = _splits(wanted, {"data.dataset.column": wanted.column, "data.task.label": label})
+    return {split: _labelled(part, wanted.column, label) for split, part in found.items()}
+
+
+def _splits(wanted: HubDataset, columns: Mapping[str, str]) -> dict[str, Any]:
+    """The splits that there are, under our names. `columns` must be in them; each stands under its key."""
+    loaded = _load(wanted)
+    found = {split: next((loaded[name] for name in names if name in loaded), None) for split, names in NAMES.items()}
+    train = found["train"]
+    if train is None:
+        raise KeyFault("data.dataset", f"{wanted.name} has no split train", hint="it has " + ", ".join(loaded))
+    for key, column in columns.items():
+        if column not in train.column_names:
+            raise KeyFault(
+                key,
+                f"{wanted.name} has no column `{column}`",
+                suggestion=nearest(column, train.column_names),
+                hint="it has " + ", ".join(train.column_names),
+            )
+    return {split: part for split, part in found.items() if part is not None}
 
 
 def _load(wanted: HubDataset) -> Any:
@@ -63,3 +83,9 @@ def _rows(part: Any, column: str) -> Iterator[str]:
             if not isinstance(row, str):
                 raise RequestError(f"the column `{column}` holds {type(row).__name__}, not text")
             yield row
+
+
+def _labelled(part: Any, column: str, label: str) -> Iterator[tuple[Any, str]]:
+    named = getattr(part.features[label], "int2str", str)
+    for row in part.select_columns([column, label]):
+        yield row[column], str(named(row[label]))

@@ -20,6 +20,10 @@ _COUNTS = ("characters", "bytes", "words", "lines")
 def prepared_lines(prepared: Prepared) -> list[str]:
     """A table of the counts, and how they compare with the literature."""
     facts = prepared.facts
+    if (images := prepared.corpus.images) is not None:
+        counts = ", ".join(f"{split} {counted['bytes'] // images.size:,}" for split, counted in facts["splits"].items())
+        size = f"{images.height}×{images.width} pixels in {len(images.classes)} classes"
+        return [f"{prepared.corpus.name}: prepared in {prepared.folder}", f"  images of {size}: {counts}"]
     rows: list[tuple[str, ...]] = [("split", *_COUNTS)]
     rows += [(split, *(_number(counted[what]) for what in _COUNTS)) for split, counted in facts["splits"].items()]
     types = facts["types"]
@@ -80,6 +84,7 @@ def corpus_values(corpus: Corpus) -> dict[str, Any]:
         ],
         "levels": list(corpus.levels),
         **({"entropy_rate": asdict(corpus.entropy_rate)} if corpus.entropy_rate is not None else {}),
+        **({"images": asdict(corpus.images)} if corpus.images is not None else {}),
         "prepared": ready is not None,
         "folder": str(prepared_folder(corpus.name)),
         **({"splits": ready.facts["splits"], "types": ready.facts["types"]} if ready is not None else {}),

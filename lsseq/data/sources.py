@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lsseq.data.corpus import WORDS, load_corpus
 from lsseq.data.local import local_texts
-from lsseq.data.prepare import find_prepared, prepare
+from lsseq.data.prepare import Prepared, find_prepared, prepare
 from lsseq.data.text import Text
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data, TextSplits
@@ -45,7 +45,7 @@ def find_texts(data: Data) -> Iterator[Found]:
         with spooled(dataset_rows(data.dataset), data.dataset.separator) as texts:
             yield Found(data.dataset.name, texts, "data.dataset")
     elif data.corpus is not None:
-        texts = _corpus(data.corpus)
+        texts = _texts(data.corpus)
         whole = "valid" not in texts
         yield Found(data.corpus, {**texts, "valid": texts["train"]} if whole else texts, "data.corpus", whole)
     else:
@@ -66,7 +66,12 @@ def levels_of(data: Data) -> tuple[str, ...]:
     return WORDS if own else load_corpus(str(data.corpus)).levels
 
 
-def _corpus(name: str) -> dict[str, Text]:
+def prepared(name: str) -> Prepared:
+    """A corpus as `lsseq data prepare` left it; one that comes with Python is prepared here where it is not yet.
+
+    Raises:
+        KeyFault: there is none of that name, or it is not prepared.
+    """
     corpus = load_corpus(name)
     ready = find_prepared(corpus)
     if ready is None:
@@ -77,6 +82,13 @@ def _corpus(name: str) -> dict[str, Text]:
                 hint=f"`lsseq data prepare {name}` fetches it, or takes files at hand with --from FOLDER",
             )
         ready = prepare(corpus)
+    return ready
+
+
+def _texts(name: str) -> dict[str, Text]:
+    ready = prepared(name)
+    if ready.corpus.images is not None:
+        raise KeyFault("data.corpus", f"the corpus `{name}` holds images", hint="data.task=images reads them")
     return ready.texts
 
 

@@ -20,7 +20,8 @@ class ForcedHMLSTM(lnn.HMLSTM):
 
     Args:
         boundary_rates: of each layer but the top one.
-        zoneout_cell, zoneout_hidden, norm, gradient, backend, device, dtype: as of `lsseq.nn.HMLSTM`.
+        zoneout_cell, zoneout_hidden, norm, gradient, rank, diagonal, tied_rank, backend, device, dtype: as of
+            `lsseq.nn.HMLSTM`.
 
     Raises:
         ValueError: not one rate a layer below the top, and what `lsseq.nn.HMLSTM` raises.
@@ -37,6 +38,9 @@ class ForcedHMLSTM(lnn.HMLSTM):
         zoneout_cell: float = 0.0,
         zoneout_hidden: float = 0.0,
         gradient: Literal["product", "select"] = "product",
+        rank: int | None = None,
+        diagonal: bool = False,
+        tied_rank: bool = False,
         backend: Literal["auto", "fused", "reference"] = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -54,6 +58,9 @@ class ForcedHMLSTM(lnn.HMLSTM):
             zoneout_cell=zoneout_cell,
             zoneout_hidden=zoneout_hidden,
             gradient=gradient,
+            rank=rank,
+            diagonal=diagonal,
+            tied_rank=tied_rank,
             backend=backend,
             device=device,
             dtype=dtype,

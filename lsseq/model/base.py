@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
@@ -33,7 +33,8 @@ class Output:
     loss: Tensor
     """Scalar to minimise: the mean negative log-likelihood a token in nats, and the regularisers."""
     nll: Tensor
-    """Scalar, detached: the mean negative log-likelihood a token in nats, without the regularisers."""
+    """Scalar, detached: the mean negative log-likelihood a token in nats, without the regularisers. Of a model whose
+    objective is the `mse`, the mean squared error."""
     state: State
     """State after the window, still attached to its graph."""
     extras: Extras = field(default_factory=dict)
@@ -44,7 +45,7 @@ class Score:
     """What an evaluation needs."""
 
     nll: Tensor
-    """(T, B): negative log-likelihood of each target in nats, 0 where the mask is False."""
+    """(T, B): negative log-likelihood of each target in nats, or its squared error; 0 where the mask is False."""
     state: State
     extras: Extras = field(default_factory=dict)
     correct: Tensor | None = None
@@ -57,6 +58,9 @@ class SequenceModel(nn.Module, ABC):
     The state is opaque: None stands for the initial one, anything else comes from an earlier call. To cut the gradient
     between windows is the caller's work (`lsseq.nn.state.detach_state`).
     """
+
+    objective: Literal["nll", "mse"] = "nll"
+    """The figure that is minimised, by which validation chooses."""
 
     @abstractmethod
     def forward(self, batch: Batch, state: State = None) -> Output:

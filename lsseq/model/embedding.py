@@ -1,6 +1,6 @@
-"""The first part of a language model: from tokens to vectors.
+"""The first part of a model: from what is read to vectors.
 
-Shape letters: T time, B batch, E embedding, V vocabulary.
+Shape letters: T time, B batch, E embedding, I channels, V vocabulary.
 """
 
 from __future__ import annotations
@@ -52,3 +52,22 @@ class TokenInput(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.vocabulary_size}, {'one-hot' if self.weight is None else self.output_size}"
+
+
+class NumberInput(nn.Module):
+    """Numbers as they are.
+
+    Args:
+        size: I.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.output_size = size
+
+    def forward(self, numbers: Tensor, dtype: torch.dtype) -> Tensor:
+        """(T, B, I) in the type of the weights."""
+        return numbers.to(dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.output_size}"

@@ -8,11 +8,14 @@ from collections.abc import Callable
 import torch
 
 import lsseq.nn as lnn
-from lsseq.model.embedding import TokenInput
+from lsseq.data.tasks import Form
+from lsseq.model.answering import AnsweringModel
+from lsseq.model.embedding import NumberInput, TokenInput
 from lsseq.model.language_model import LanguageModel
 from lsseq.model.lesson import Lesson
 from lsseq.model.output import AdaptiveSoftmax, FullSoftmax, OutputLayer
 from lsseq.model.recurrence import LearnedState, Recurrence
+from lsseq.model.stacked import build_stack
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
 
@@ -25,10 +28,7 @@ def build_model(model: schema.Model, vocabulary_size: int) -> LanguageModel:
     Raises:
         KeyFault: a key that the recurrence cannot serve.
     """
-    size = None if model.embedding == "one-hot" else model.embedding
-    if size is None and model.dropout.embedding > 0:
-        raise KeyFault("model.dropout.embedding", "one-hot input has no embedding to drop words from")
-    embedding = TokenInput(vocabulary_size, size, model.dropout.embedding)
+    embedding = _tokens(model, vocabulary_size)
     recurrence = build_recurrence(model, embedding.output_size)
     output = _output(model, recurrence.output_size, embedding)
     if not model.tied:
@@ -49,11 +49,46 @@ def build_model(model: schema.Model, vocabulary_size: int) -> LanguageModel:
     )
 
 
+def build_answering(model: schema.Model, form: Form) -> AnsweringModel:
+    """The model that a recipe describes for a task; see `build_model`.
+
+    Raises:
+        KeyFault: a key that the recurrence cannot serve, or that is for language models.
+    """
+    default = schema.Model()
+    for key in ("tied", "adaptive_softmax", "regularisation"):
+        if getattr(model, key) != getattr(default, key):
+            raise KeyFault(f"model.{key}", f"`{key}` is for language models, and the recipe has a data.task")
+    if model.boundary.target != "none":
+        raise KeyFault("model.boundary.target", "detectors are taught in language models only")
+    embedding = _tokens(model, form.inputs) if form.symbols else NumberInput(form.inputs)
+    recurrence = build_recurrence(model, embedding.output_size)
+    answering = AnsweringModel(
+        embedding,
+        recurrence,
+        None if form.classes is None else len(form.classes),
+        input_dropout=lnn.Dropout(model.dropout.input, mask=model.dropout.mask),
+        output_dropout=lnn.Dropout(model.dropout.output, mask=model.dropout.mask),
+        initial_state=_learned_state(model, recurrence, embedding.output_size) if model.learned_initial_state else None,
+    )
+    if isinstance(embedding, TokenInput):
+        embedding.initialise(model.initialisation.range)
+    answering.initialise_output(model.initialisation.range)
+    return answering
+
+
 def build_recurrence(model: schema.Model, input_size: int) -> Recurrence:
-    """The recurrence that a recipe names, from the file of that name in `lsseq/model/recurrences`."""
+    """The recurrence that a recipe names, from the file of that name in `lsseq/model/recurrences`, in its stack."""
     module = importlib.import_module(f"lsseq.model.recurrences.{model.recurrence.replace('-', '_')}")
     build: Callable[[schema.Model, int], Recurrence] = module.build
-    return build(model, input_size)
+    return build(model, input_size) if model.stack.kind == "plain" else build_stack(model, input_size, build)
+
+
+def _tokens(model: schema.Model, vocabulary_size: int) -> TokenInput:
+    size = None if model.embedding == "one-hot" else model.embedding
+    if size is None and model.dropout.embedding > 0:
+        raise KeyFault("model.dropout.embedding", "one-hot input has no embedding to drop words from")
+    return TokenInput(vocabulary_size, size, model.dropout.embedding)
 
 
 def _output(model: schema.Model, size: int, embedding: TokenInput) -> OutputLayer:

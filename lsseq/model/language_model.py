@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lsseq.model.base import PENALTY, SUMS, Extras, Output, Score, SequenceModel
+from lsseq.model.base import PENALTY, SUMS, Extras, Output, Score
 from lsseq.model.embedding import TokenInput
 from lsseq.model.lesson import Lesson
 from lsseq.model.loss import IGNORED, at_least_float32
 from lsseq.model.output import OutputLayer
 from lsseq.model.recurrence import LearnedState, Recurrence
+from lsseq.model.recurrent import RecurrentModel
 from lsseq.nn.state import State
 
 if TYPE_CHECKING:
     from lsseq.data.batches import Batch, Tokens
 
 
-class LanguageModel(SequenceModel):
+class LanguageModel(RecurrentModel):
     """p(x_{t+1} | x_1 … x_t) is what the output layer makes of h_t, which a recurrence makes of the embedded tokens.
 
     Args:
@@ -37,6 +38,9 @@ class LanguageModel(SequenceModel):
         lesson: what the recurrence's detectors of boundaries are taught in training; nothing where absent.
     """
 
+    embedding: TokenInput
+    output: OutputLayer
+
     def __init__(
         self,
         embedding: TokenInput,
@@ -50,13 +54,14 @@ class LanguageModel(SequenceModel):
         slowness: float = 0.0,
         lesson: Lesson | None = None,
     ) -> None:
-        super().__init__()
-        self.embedding = embedding
-        self.recurrence = recurrence
-        self.output = output
-        self.input_dropout = input_dropout
-        self.output_dropout = output_dropout
-        self.initial_state = initial_state
+        super().__init__(
+            embedding,
+            recurrence,
+            output,
+            input_dropout=input_dropout,
+            output_dropout=output_dropout,
+            initial_state=initial_state,
+        )
         self.activation = activation
         self.slowness = slowness
         self.lesson = lesson
@@ -65,14 +70,6 @@ class LanguageModel(SequenceModel):
     def vocabulary_size(self) -> int:
         """V."""
         return self.embedding.vocabulary_size
-
-    def features(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State, Extras]:
-        """What the output layer reads, before dropout: (T, B) tokens to (T, B, H), the state after them, and extras."""
-        vectors = self.input_dropout(self.embedding(inputs, next(self.parameters()).dtype))
-        if state is None and self.initial_state is not None:
-            state = self.initial_state(self.recurrence.zero_state(vectors))
-        features, state, extras = self.recurrence(vectors, state)
-        return features, state, extras
 
     def logits(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """(T, B) tokens to the logits of what follows each, (T, B, V), and the state after them."""
@@ -96,9 +93,6 @@ class LanguageModel(SequenceModel):
         """The mean of those that a text demanded: from the means of what the recurrence told of it, and its tokens."""
         recurrence = self.recurrence.flops_demanded(told)
         return None if recurrence is None else recurrence + self.output.flops_demanded(targets)
-
-    def at_epoch(self, epoch: int) -> None:
-        self.recurrence.at_epoch(epoch)
 
     def forward(self, batch: Batch, state: State = None) -> Output:
         """The loss of a window: mean nll over the targets that count, and the regularisers."""

@@ -23,12 +23,16 @@ def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
     `make` takes I, H, L and the options that all recurrences of `lsseq.nn` share.
 
     Raises:
-        KeyFault: no back end serves these options.
+        KeyFault: no back end serves these options, or the first layer reads fewer numbers than its rank is to be.
     """
+    if model.input_rank is not None and model.input_rank > input_size:
+        message = f"model.input_rank ({model.input_rank}) is more than what the first layer reads ({input_size})"
+        raise KeyFault("model.input_rank", message)
     options: dict[str, Any] = {
         "zoneout_hidden": model.zoneout.hidden,
         "weight_dropout": model.dropout.weight,
         "rank": model.rank,
+        "input_rank": model.input_rank,
         "diagonal": model.diagonal,
         "tied_rank": model.tied_rank,
         "norm": model.norm,

@@ -10,6 +10,7 @@ from torch import nn
 from lsseq.nn.checks import MaskOver, check_member
 from lsseq.nn.cost import weight_flops
 from lsseq.nn.recurrent import Backend, Recurrent
+from lsseq.nn.weights import first_device
 
 
 class GRU(Recurrent, nn.GRU):
@@ -36,6 +37,7 @@ class GRU(Recurrent, nn.GRU):
             code of Ba et al. 2016). It adds the gains `norm_ih_l{k}` and `norm_hh_l{k}` (3H); b_ih and b_hh are the
             norms' biases.
         rank, diagonal, tied_rank: W_h of each gate is L R, or L R + diag(D), as for `lsseq.nn.LSTM`.
+        input_rank: W_i of each gate is L R, as for `lsseq.nn.LSTM`.
         dropout, dropout_mask, weight_dropout, recompute, backend: as for `lsseq.nn.LSTM`.
 
     Input, state and results are those of `torch.nn.GRU`: `output, h = gru(x, h0)`, output (T, B, H) and state
@@ -48,6 +50,7 @@ class GRU(Recurrent, nn.GRU):
     """
 
     recurrence = "GRU"
+    gates = 3
     reset: Literal["after", "before"]
 
     def __init__(
@@ -68,6 +71,7 @@ class GRU(Recurrent, nn.GRU):
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
         rank: int | None = None,
+        input_rank: int | None = None,
         diagonal: bool = False,
         tied_rank: bool = False,
         norm: Literal["layer"] | None = None,
@@ -82,17 +86,19 @@ class GRU(Recurrent, nn.GRU):
             batch_first,
             dropout,
             bidirectional,
-            device=device,
+            device=first_device(device, rank, input_rank),
             dtype=dtype,
         )
         check_member("reset", reset, ("after", "before"))
         self._set_options(
+            device,
             reset=reset,
             zoneout_hidden=zoneout_hidden,
             recurrent_dropout=recurrent_dropout,
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
             rank=rank,
+            input_rank=input_rank,
             diagonal=diagonal,
             tied_rank=tied_rank,
             norm=norm,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,11 @@ from lsseq.nn.cells.hmlstm import HMState, HMWeights
 from lsseq.nn.checks import check_member, check_rate
 from lsseq.nn.cost import weight_flops
 from lsseq.nn.kernels.dispatch import Choice, Request, choose, describe, hm_kernel
+from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.followed import followed
 from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput, Tensors
 from lsseq.nn.parts.boundary import DetectorKind
+from lsseq.nn.parts.transition import Dense, LowRank, Stacked, transition_of, weight_shapes
 from lsseq.nn.random import draw_key
 
 
@@ -45,16 +48,23 @@ class HMLSTM(nn.Module):
         flush: whether a layer forgets its cell after a boundary of its own.
         copy_top: whether the top layer's h is copied where its cell is; else it is made anew from the cell.
         nested: whether a layer finds boundaries only where the layer below has one.
+        rank: each layer's matrices of the gates that multiply its own state are L R, of this rank (Miceli Barone 2016).
+            What a layer reads from below and from above, and the detectors, stay whole.
+        diagonal, tied_rank: adds diag(D) to each L R; the gates share R.
         backend: `fused` for this project's kernels, in which a layer works only when something changes; `reference` for
             a loop over steps and layers, which defines the result; `auto` for the first where it can serve the options
             (it has no soft boundaries, no `copy_top=False` and no model of one layer). `explain()` says which and why.
+            With a rank `reference` multiplies by the factors, and for `fused` the matrix is composed once a call.
         device, dtype: of the parameters.
 
     The rows of all weights are i, f, g, o as in `torch.nn.LSTM` (4H), and the boundary's, which the top layer has not:
     `weight_ih_l{k}` from below, `weight_hh_l{k}` from the layer itself, `weight_th_l{k}` from above, `bias_l{k}`.
+    With a rank, in the place of `weight_hh_l{k}` are its factors `weight_hh_l{k}_left` (4H, r) and `_right` (4r, H), or
+    (r, H) with `tied_rank`, with `diagonal` `_diag` (4H,), and the boundary's row `_boundary` (1, H).
 
     Raises:
-        ValueError: sizes that do not fit, a rate outside [0, 1], an unknown name, or a back end that cannot serve.
+        ValueError: sizes that do not fit, a rate outside [0, 1], a rank that a matrix cannot have, an unknown name, or
+            a back end that cannot serve.
     """
 
     def __init__(
@@ -74,6 +84,9 @@ class HMLSTM(nn.Module):
         flush: bool = True,
         copy_top: bool = True,
         nested: bool = False,
+        rank: int | None = None,
+        diagonal: bool = False,
+        tied_rank: bool = False,
         backend: Literal["auto", "fused", "reference"] = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -97,9 +110,10 @@ class HMLSTM(nn.Module):
         self.norm, self.zoneout_cell, self.zoneout_hidden = norm, zoneout_cell, zoneout_hidden
         self.detector, self.slope, self.gradient, self.on_copy = detector, slope, gradient, on_copy
         self.top_down, self.flush, self.copy_top, self.nested = top_down, flush, copy_top, nested
+        self.rank, self.diagonal, self.tied_rank = rank, diagonal, tied_rank
         for k in range(num_layers):
             for name, shape in self._shapes(k).items():
-                self.register_parameter(f"{name}_l{k}", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+                self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
         self.choose_backend(training=True)
 
@@ -107,27 +121,36 @@ class HMLSTM(nn.Module):
         H, top = self.hidden_size[k], k == self.num_layers - 1
         rows = 4 * H + (0 if top else 1)
         above = self.top_down and not top
+        hidden = f"weight_hh_l{k}"
+        own = weight_shapes(hidden, 4, H, H, self.rank, diagonal=self.diagonal, tied=self.tied_rank)
+        if not top:
+            own[hidden if self.rank is None else f"{hidden}_boundary"] = (rows, H) if self.rank is None else (1, H)
         shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih": (rows, self.hidden_size[k - 1] if k > 0 else self.input_size),
-            "weight_hh": (rows, H),
-            **({"weight_th": (rows, self.hidden_size[k + 1])} if above else {}),
-            "bias": (rows,),
+            f"weight_ih_l{k}": (rows, self.hidden_size[k - 1] if k > 0 else self.input_size),
+            **own,
+            **({f"weight_th_l{k}": (rows, self.hidden_size[k + 1])} if above else {}),
+            f"bias_l{k}": (rows,),
         }
         if self.norm is not None:
             gains = ["norm_ih", "norm_hh", *(["norm_th"] if above else [])]
-            shapes |= dict.fromkeys(gains, (4 * H,)) | {"norm_c": (H,), "norm_c_bias": (H,)}
+            shapes |= dict.fromkeys([f"{gain}_l{k}" for gain in gains], (4 * H,))
+            shapes |= {f"norm_c_l{k}": (H,), f"norm_c_bias_l{k}": (H,)}
         return shapes
 
     def reset_parameters(self) -> None:
-        """Weights uniform in ±1/√H of their layer as in `torch.nn`, biases 0, gains 1."""
-        for name, parameter in self.named_parameters():
-            if name.startswith("weight"):
-                nn.init.uniform_(parameter, -((1 / self._size_of(name)) ** 0.5), (1 / self._size_of(name)) ** 0.5)
-            else:
-                nn.init.constant_(parameter, 0.0 if "bias" in name else 1.0)
+        """Weights uniform in ±1/√H of their layer as in `torch.nn`, biases 0, gains 1.
 
-    def _size_of(self, name: str) -> int:
-        return self.hidden_size[int(name.rsplit("_l", 1)[1])]
+        Of a low-rank weight an entry of L R has that variance, and D is uniform in ±0.01.
+        """
+        for k, H in enumerate(self.hidden_size):
+            for name in self._shapes(k):
+                parameter = self.get_parameter(name)
+                if name.startswith("weight"):
+                    nn.init.uniform_(parameter, -((1 / H) ** 0.5), (1 / H) ** 0.5)
+                else:
+                    nn.init.constant_(parameter, 0.0 if "bias" in name else 1.0)
+            if self.rank is not None:
+                cast(LowRank, transition_of(self, f"weight_hh_l{k}")).initialise((1 / H) ** 0.5)
 
     def forward(
         self,
@@ -178,6 +201,9 @@ class HMLSTM(nn.Module):
             traced=followed(like.device.type),
             gradient=training,
         )
+        if self.rank is not None:
+            factors = Factors(4, max(self.hidden_size), self.rank, self.tied_rank, known=False)
+            request = replace(request, factors=factors)
         return choose(request)
 
     def flops(self, below: Sequence[float] | None = None, changes: Sequence[float] | None = None) -> float:
@@ -220,18 +246,17 @@ class HMLSTM(nn.Module):
         )
 
     def _weights(self, k: int) -> HMWeights:
-        names = (
-            "weight_ih",
-            "weight_hh",
-            "weight_th",
-            "bias",
-            "norm_ih",
-            "norm_hh",
-            "norm_th",
-            "norm_c",
-            "norm_c_bias",
+        own = transition_of(self, f"weight_hh_l{k}")
+        boundary = getattr(self, f"weight_hh_l{k}_boundary", None)
+        above = getattr(self, f"weight_th_l{k}", None)
+        gains = ("norm_ih", "norm_hh", "norm_th", "norm_c", "norm_c_bias")
+        others: list[Any] = [getattr(self, f"{name}_l{k}", None) for name in ("bias", *gains)]
+        return HMWeights(
+            Dense(getattr(self, f"weight_ih_l{k}")),
+            own if boundary is None else Stacked((own, Dense(boundary))),
+            None if above is None else Dense(above),
+            *others,
         )
-        return HMWeights(*(getattr(self, f"{name}_l{k}", None) for name in names))  # type: ignore[arg-type]
 
     def _initial(self, x: Tensor) -> list[HMState]:
         B = x.shape[1]
@@ -269,6 +294,9 @@ class HMLSTM(nn.Module):
             "flush": True,
             "copy_top": True,
             "nested": False,
+            "rank": None,
+            "diagonal": False,
+            "tied_rank": False,
             "backend": "auto",
         }
         shown = [

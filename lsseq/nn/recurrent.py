@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
 from lsseq.nn.kernels.dispatch import BACKENDS, FEW, Choice, Request, choose, describe, kernel
-from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.followed import followed
 from lsseq.nn.kernels.layer import Layer, States, Weights
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
@@ -48,8 +46,8 @@ class Recurrent(Parameters):
         """Which of the recurrences of its name this is: the reset of a GRU, the nonlinearity of an RNN."""
         return ""
 
-    def _set_options(self, **options: Any) -> None:
-        """Takes the options of a subclass, checks them, and adds the parameters that they need."""
+    def _set_options(self, device: torch.device | str | None, **options: Any) -> None:
+        """Takes the options of a subclass, checks them, and adds the parameters that they need, on a device."""
         for name, value in options.items():
             if name.startswith(("zoneout", "recurrent_dropout", "weight_dropout")):
                 check_rate(name, value)
@@ -57,7 +55,7 @@ class Recurrent(Parameters):
         check_member("dropout_mask", self.dropout_mask, ("step", "sequence"))
         check_member("norm", self.norm, (None, "layer"))
         check_member("backend", self.backend, BACKENDS)
-        self._add_parameters()
+        self._add_parameters(device)
         self.choose_backend(training=True)
 
     # --------------------------------------------------------------------------------------------------- back end
@@ -84,10 +82,12 @@ class Recurrent(Parameters):
         self, training: bool, x: Tensor | None = None, packed: bool = False, every_step: bool = False
     ) -> Choice:
         """The back end for an input; without one, for a long one like the parameters."""
-        weight = cast(Tensor, self.weight_ih_l0)
-        like = weight if x is None else x
-        learns = training if x is None else x.requires_grad or weight.requires_grad
+        like = self._first if x is None else x
+        learns = training if x is None else x.requires_grad or self._first.requires_grad
         traced = followed(like.device.type)
+        # While a compiler follows, sizes may be symbols.
+        states = None if x is None or traced else x.numel() // self.input_size
+        factors, input_factors = self._factors(training, states)
         request = Request(
             self.recurrence,
             self.backend,
@@ -98,22 +98,17 @@ class Recurrent(Parameters):
             traced=traced,
             gradient=learns and torch.is_grad_enabled(),
             few=x is not None and x.numel() < FEW * self.input_size,
-            factors=None if self.rank is None else self._factors(self.rank, training, None if traced else x),
+            factors=factors,
+            input_factors=input_factors,
         )
         return choose(request)
-
-    def _factors(self, rank: int, training: bool, x: Tensor | None) -> Factors:
-        """Those of a rank, for an input, or for a long one (while a compiler follows, sizes may be symbols)."""
-        dropped = training and self.weight_dropout > 0.0
-        factors = Factors(self._gates, self.hidden_size, rank, self.tied_rank, dropped)
-        return factors if x is None else replace(factors, states=x.numel() // self.input_size)
 
     def explain(self) -> str:
         """Which back end computes this layer and why: one line, or two where training and evaluation differ."""
         lines = []
         for training in (True, False):
             choice = self.choose_backend(training)
-            what = describe(choice.backend, cast(Tensor, self.weight_ih_l0).device.type)
+            what = describe(choice.backend, self._first.device.type)
             lines.append(f"{choice.backend} ({what}): {choice.reason}")
         if lines[0] == lines[1]:
             return f"{self.recurrence}: {lines[0]}"
@@ -136,7 +131,7 @@ class Recurrent(Parameters):
         """
         packed = isinstance(input, PackedSequence)
         choice = self.choose_backend(self.training, input.data if packed else input, packed)
-        if choice.backend == "cudnn" and self.rank is None and not self._draws_masks() and not self.recompute:
+        if choice.backend == "cudnn" and not self._factored and not self._draws_masks() and not self.recompute:
             return super().forward(input, hx)
         if packed:
             return self._forward_packed(input, hx, choice)
@@ -214,7 +209,7 @@ class Recurrent(Parameters):
                 run = self._vendor_layer(packed)
             else:
                 run = self._own_layer(k, key, choice.backend, every_step)
-            weights = self._weights(k, key, composed=choice.composed)
+            weights = self._weights(k, key, choice)
             if self.recompute and torch.is_grad_enabled():
                 # The masks are functions of the key, so that there is no generator to be put back.
                 x, own = checkpoint(run, x, own, weights, use_reentrant=False, preserve_rng_state=False)
@@ -276,6 +271,10 @@ class Recurrent(Parameters):
         sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 2 if self.recurrence == "LSTM" else 1]
         return tuple(like.new_zeros(self.num_layers * self._directions, *batch, size) for size in sizes)
 
+    def zero_state(self, input: Tensor) -> Any:
+        """The initial state for an input, as a call without a state has it: zeros."""
+        return self._hidden(self._states(input, None))
+
     def _check(self, x: Tensor, states: States) -> None:
         """Raises RuntimeError or ValueError unless x is (T, B, I), T > 0, and the states fit."""
         self.check_input(x, None)
@@ -295,6 +294,6 @@ class Recurrent(Parameters):
         options: dict[str, object] = {"dropout_mask": "step", "norm": None, "recompute": False, "backend": "auto"}
         options |= {"reset": "after"} if self.recurrence == "GRU" else {}
         options |= dict.fromkeys(("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"), 0.0)
-        options |= {"rank": None, "diagonal": False, "tied_rank": False}
+        options |= {"rank": None, "input_rank": None, "diagonal": False, "tied_rank": False}
         shown = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
         return ", ".join([super().extra_repr(), *shown])

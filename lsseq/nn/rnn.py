@@ -9,6 +9,7 @@ from torch import nn
 
 from lsseq.nn.checks import MaskOver
 from lsseq.nn.recurrent import Backend, Recurrent
+from lsseq.nn.weights import first_device
 
 
 class RNN(Recurrent, nn.RNN):
@@ -29,6 +30,7 @@ class RNN(Recurrent, nn.RNN):
         norm: `layer` normalises each of the two products over its H units (Ba et al. 2016, applied as in their LSTM).
             It adds the gains `norm_ih_l{k}` and `norm_hh_l{k}` (H); b_ih and b_hh are the norms' biases.
         rank, diagonal, tied_rank: W_hh is L R, or L R + diag(D), as for `lsseq.nn.LSTM`; one gate shares with none.
+        input_rank: W_ih is L R, as for `lsseq.nn.LSTM`.
         dropout, dropout_mask, weight_dropout, recompute, backend: as for `lsseq.nn.LSTM`.
 
     Input, state and results are those of `torch.nn.RNN`: `output, h = rnn(x, h0)`, output (T, B, H) and state
@@ -41,6 +43,7 @@ class RNN(Recurrent, nn.RNN):
     """
 
     recurrence = "RNN"
+    gates = 1
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class RNN(Recurrent, nn.RNN):
         weight_dropout: float = 0.0,
         dropout_mask: MaskOver = "step",
         rank: int | None = None,
+        input_rank: int | None = None,
         diagonal: bool = False,
         tied_rank: bool = False,
         norm: Literal["layer"] | None = None,
@@ -74,14 +78,16 @@ class RNN(Recurrent, nn.RNN):
             batch_first,
             dropout,
             bidirectional,
-            device=device,
+            device=first_device(device, rank, input_rank),
             dtype=dtype,
         )
         self._set_options(
+            device,
             zoneout_hidden=zoneout_hidden,
             weight_dropout=weight_dropout,
             dropout_mask=dropout_mask,
             rank=rank,
+            input_rank=input_rank,
             diagonal=diagonal,
             tied_rank=tied_rank,
             norm=norm,

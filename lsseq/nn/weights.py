@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from lsseq.nn.cost import weight_flops
+from lsseq.nn.kernels.dispatch import Choice
+from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.layer import Gains, Weights
 from lsseq.nn.parts.dropout import drop_weights
-from lsseq.nn.parts.transition import Dense, LowRank, Transition, factor_shapes
+from lsseq.nn.parts.transition import Dense, LowRank, factor_shapes, transition_of
+
+
+def first_device(device: torch.device | str | None, *ranks: int | None) -> torch.device | str | None:
+    """Where `torch.nn` is to make its weights: on `meta`, without memory, if factors are to take their place."""
+    return device if all(rank is None for rank in ranks) else "meta"
 
 
 class Parameters(nn.RNNBase):
     """Base of `Recurrent`: registers parameters, starts them, and hands them out by layer.
 
     A `rank` replaces each hidden-to-hidden weight NAME, (G·H, H), by its factors NAME_left (G·H, r) and NAME_right
-    (G·r, H), or (r, H) with `tied_rank`, and with `diagonal` NAME_diag (G·H,).
+    (G·r, H), or (r, H) with `tied_rank`, and with `diagonal` NAME_diag (G·H,). An `input_rank` replaces each
+    input-to-hidden weight in the same way, without a diagonal.
     """
 
     recurrence: ClassVar[str]
     """Name of the recurrence in the table of kernels."""
+    gates: ClassVar[int]
+    """G."""
 
     rank: int | None = None
+    input_rank: int | None = None
     diagonal: bool = False
     tied_rank: bool = False
     weight_dropout: float = 0.0
@@ -35,39 +47,82 @@ class Parameters(nn.RNNBase):
         return 2 if self.bidirectional else 1
 
     @property
-    def _gates(self) -> int:
-        return len(cast(Tensor, self.weight_ih_l0)) // self.hidden_size
+    def _factored(self) -> bool:
+        """Whether some weights are in factors."""
+        return self.rank is not None or self.input_rank is not None
+
+    @property
+    def _first(self) -> Tensor:
+        """A parameter, for its device and format."""
+        return cast(Tensor, getattr(self, self._all_weights[0][0]))
+
+    def _columns(self, layer: int) -> int:
+        """The size of what a layer reads."""
+        return self.input_size if layer == 0 else (self.proj_size or self.hidden_size) * self._directions
 
     def flops(self) -> int:
         """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
         return weight_flops(self, "weight")
 
-    def _add_parameters(self) -> None:
+    def _add_parameters(self, device: torch.device | str | None) -> None:
         """What the options need, freshly started.
 
         Raises:
             ValueError: a rank that does not fit, or what only makes sense with one.
         """
-        if self.rank is not None:
-            self._add_factors(self.rank)
-        elif self.diagonal or self.tied_rank:
-            raise ValueError(f"{'diagonal' if self.diagonal else 'tied_rank'}=True needs a rank")
+        if self.diagonal and self.rank is None:
+            raise ValueError("diagonal=True needs a rank")
+        if self.tied_rank and not self._factored:
+            raise ValueError("tied_rank=True needs a rank")
+        if self._factored:
+            self._put_factors()
+            self.to_empty(device=torch.empty(0, device=device).device)
+            self.reset_parameters()
         if self.norm is not None:
             self._add_gains()
 
-    def _add_factors(self, rank: int) -> None:
+    def _put_factors(self) -> None:
+        """In the place of weights, in the lists too that the base class has of their names."""
+        for number, names in enumerate(self._all_weights):
+            placed = {name: self._factors_of(name, number // self._directions) for name in names}
+            for name, parts in placed.items():
+                if parts:
+                    delattr(self, name)
+                for part, shape in parts.items():
+                    self._register(part, *shape)
+            names[:] = [part for name, parts in placed.items() for part in (parts or [name])]
+        self._flat_weights_names = [name for names in self._all_weights for name in names]
+
+    def _factors_of(self, name: str, layer: int) -> dict[str, tuple[int, ...]]:
+        """The parameters in the place of one of the base class; none where it stays."""
         H, S = self.hidden_size, self.proj_size or self.hidden_size
-        shapes = factor_shapes(self._gates, H, S, rank, diagonal=self.diagonal, tied=self.tied_rank)
-        for name in self._hidden_names():
-            delattr(self, name)
-            for part, shape in shapes.items():
-                self._register(f"{name}_{part}", *shape)
-        # The base class has a list of its weights, of which those that are gone must go; it makes the list anew here.
-        self._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]
-        self._reset_factors()
+        shapes: dict[str, tuple[int, ...]] = {}
+        if name.startswith("weight_hh") and self.rank is not None:
+            shapes = factor_shapes(self.gates, H, S, self.rank, diagonal=self.diagonal, tied=self.tied_rank)
+        elif name.startswith("weight_ih") and self.input_rank is not None:
+            r, columns = self.input_rank, self._columns(layer)
+            shapes = factor_shapes(self.gates, H, columns, r, diagonal=False, tied=self.tied_rank, option="input_rank")
+        return {f"{name}_{part}": shape for part, shape in shapes.items()}
+
+    def _factors(self, training: bool, states: int | None) -> tuple[Factors | None, tuple[Factors, ...]]:
+        """Those of hidden-to-hidden and, layer by layer, of input-to-hidden weights, as far as their cost goes.
+
+        They multiply `states` in a call; many where that is None.
+        """
+        shared = Factors(self.gates, self.hidden_size, rank=1, tied=self.tied_rank)
+        shared = shared if states is None else replace(shared, states=states)
+        hidden, inputs = None, []
+        if self.rank is not None:
+            hidden = replace(shared, rank=self.rank, dropped=training and self.weight_dropout > 0.0)
+        if self.input_rank is not None:
+            of_inputs = replace(shared, rank=self.input_rank)
+            for k in range(self.num_layers):
+                called = f"input weights of layer {k}" if self.num_layers > 1 else "input weights"
+                inputs.append(replace(of_inputs, columns=self._columns(k), called=called))
+        return hidden, tuple(inputs)
 
     def _add_gains(self) -> None:
-        gates = self._gates * self.hidden_size
+        gates = self.gates * self.hidden_size
         for k in range(self.num_layers):
             sizes = {f"norm_ih_l{k}": gates, f"norm_hh_l{k}": gates}
             if self.recurrence == "LSTM":
@@ -79,12 +134,8 @@ class Parameters(nn.RNNBase):
         self._reset_gains()
 
     def _register(self, name: str, *shape: int) -> None:
-        like = cast(Tensor, self.weight_ih_l0)
+        like = next(self.parameters())
         self.register_parameter(name, nn.Parameter(torch.empty(shape, device=like.device, dtype=like.dtype)))
-
-    def _hidden_names(self) -> list[str]:
-        suffixes = ("", "_reverse")[: self._directions]
-        return [f"weight_hh_l{k}{suffix}" for k in range(self.num_layers) for suffix in suffixes]
 
     # ------------------------------------------------------------------------------------------------------ starting
 
@@ -95,47 +146,40 @@ class Parameters(nn.RNNBase):
         """
         super().reset_parameters()
         self._reset_gains()
-        if self.rank is not None:
-            self._reset_factors()
+        for name in [name for names in self._all_weights for name in names if name.endswith("_left")]:
+            weight = transition_of(self, name.removesuffix("_left"))
+            cast(LowRank, weight).initialise(1 / math.sqrt(self.hidden_size))
 
     def _reset_gains(self) -> None:
         for name, parameter in self.named_parameters():
             if name.startswith("norm_"):
                 nn.init.constant_(parameter, 0.0 if "bias" in name else 1.0)
 
-    def _reset_factors(self) -> None:
-        for name in self._hidden_names():
-            cast(LowRank, self._transition(name)).initialise(1 / math.sqrt(self.hidden_size))
-
     def flatten_parameters(self) -> None:
         """As `torch.nn` does; nothing with a rank, where cuDNN is given a matrix that is composed in each call."""
-        if self.rank is None:
+        if not self._factored:
             super().flatten_parameters()
 
     # ----------------------------------------------------------------------------------------------------- of a layer
 
-    def _transition(self, name: str) -> Transition:
-        """The hidden-to-hidden weight of a name, whole or in factors."""
-        if self.rank is None:
-            return Dense(getattr(self, name))
-        return LowRank(*(getattr(self, f"{name}_{part}", None) for part in ("left", "right", "diag")))  # type: ignore[arg-type]
-
-    def _weights(self, layer: int, key: int | None, *, composed: bool) -> list[Weights]:
+    def _weights(self, layer: int, key: int | None, choice: Choice) -> list[Weights]:
         """The weights of each direction of a layer, hidden-to-hidden weights dropped where there is a key.
 
-        With `composed`, and where entries are dropped, there is a whole matrix in the place of factors.
+        Where the choice composes, and where entries are dropped, there is a whole matrix in the place of factors.
         """
         found = []
         for direction, suffix in enumerate(("", "_reverse")[: self._directions]):
             end = f"l{layer}{suffix}"
-            hidden = self._transition(f"weight_hh_{end}")
+            hidden, input = transition_of(self, f"weight_hh_{end}"), transition_of(self, f"weight_ih_{end}")
             if key is not None and self.weight_dropout > 0.0:
                 mask_of = layer * self._directions + direction
                 hidden = Dense(drop_weights(hidden.compose(), self.weight_dropout, key, mask_of))
-            elif composed:
+            elif choice.composed:
                 hidden = Dense(hidden.compose())
+            if choice.composed_inputs and choice.composed_inputs[layer]:
+                input = Dense(input.compose())
             others: list[Any] = [getattr(self, f"{kind}_{end}", None) for kind in ("bias_ih", "bias_hh", "weight_hr")]
-            found.append(Weights(Dense(getattr(self, f"weight_ih_{end}")), hidden, *others))
+            found.append(Weights(input, hidden, *others))
         return found
 
     def _gains(self, layer: int) -> Gains | None:

@@ -10,5 +10,6 @@ from lsseq.runs.checkpoint import write_checkpoint as write_checkpoint
 from lsseq.runs.folder import RunFolder as RunFolder
 from lsseq.runs.load import LoadedRun as LoadedRun
 from lsseq.runs.load import load_run as load_run
+from lsseq.runs.load import load_task as load_task
 from lsseq.runs.metrics import Metrics as Metrics
 from lsseq.runs.metrics import read_metrics as read_metrics

@@ -1,6 +1,6 @@
 """The training loop: a step, then what is done once in a while.
 
-It knows a model only as a `SequenceModel`, text only as `TrainingWindows`, validation only as a function of the model.
+It knows a model only as a `SequenceModel`, data only as `TrainingWindows`, validation only as a function of the model.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ def train(
 
             if budget.evaluation_due(state):
                 figures = _evaluate(state, training, evaluate, journal, folder)
-                state.schedule.evaluated(figures["nll"])
-                state.averaging.evaluated(figures["nll"])
-                state.patience.evaluated(figures["nll"])
+                error = figures[state.model.objective]
+                state.schedule.evaluated(error)
+                state.averaging.evaluated(error)
+                state.patience.evaluated(error)
                 progress.evaluated(state)
 
             if stop.requested or budget.checkpoint_due(state):
@@ -83,13 +84,13 @@ def train(
 
 
 def _train_line(state: LoopState, training: Training) -> dict[str, Any]:
-    nll, norm = check_sums(state, training)
+    error, norm = check_sums(state, training)
     seconds = state.clock.training() - state.meter.since
     return {
         "step": state.step,
         "epoch": state.epoch,
         "split": "train",
-        "nll": nll,
+        state.model.objective: error,
         "lr": state.lr,
         "tokens_per_second": state.meter.tokens / max(seconds, 1e-9),
         "seconds": state.clock.total(),
@@ -107,13 +108,14 @@ def _evaluate(state: LoopState, training: Training, evaluate: Evaluate, journal:
             measured = evaluate(state.model)
         state.model.train()
         figures = {name: measured[name] for name in FIGURES if name in measured}
-        if not math.isfinite(figures["nll"]):
-            raise diverged(training, f"the validation nll after step {state.step} is {figures['nll']}")
+        error = figures[(objective := state.model.objective)]
+        if not math.isfinite(error):
+            raise diverged(training, f"the validation {objective} after step {state.step} is {error}")
         state.latest = {"step": state.step, **figures}
         journal.write(
             {"step": state.step, "epoch": state.epoch, "split": "valid", **figures, "seconds": state.clock.total()}
         )
-        if state.best is None or figures["nll"] < state.best["nll"]:
+        if state.best is None or error < state.best[objective]:
             state.best = state.latest
             write_checkpoint(folder.checkpoint("best"), {"weights": state.weights()}, state.values())
     return figures

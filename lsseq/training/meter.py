@@ -46,30 +46,35 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self.targets = 0
         self.tokens = 0
         self.steps = 0
         self.since = 0.0
         """The clock's training seconds at the last line."""
 
-    def add(self, nll: Tensor, norm: Tensor, tokens: int) -> None:
-        """Add a step: its mean nll in nats a token, the norm of its gradient, and the tokens it read."""
-        self._sums += torch.stack([nll.double() * tokens, norm.double()])
+    def add(self, nll: Tensor, norm: Tensor, targets: int, tokens: int) -> None:
+        """Add a step: its mean nll in nats a target, the norm of its gradient, the targets, and the tokens it read."""
+        self._sums += torch.stack([nll.double() * targets, norm.double()])
+        self.targets += targets
         self.tokens += tokens
         self.steps += 1
 
     def means(self) -> tuple[float, float]:
-        """The nll a token and the gradient norm a step; waits for the device. NaN where there was no step."""
+        """The nll a target and the gradient norm a step; waits for the device. NaN where there was no step."""
         nll, norm = self._sums.tolist()
-        return (nll / self.tokens, norm / self.steps) if self.steps else (float("nan"), float("nan"))
+        return (nll / self.targets, norm / self.steps) if self.steps else (float("nan"), float("nan"))
 
     def reset(self, since: float) -> None:
         self._sums.zero_()
-        self.tokens = self.steps = 0
+        self.targets = self.tokens = self.steps = 0
         self.since = since
 
     def state(self) -> dict[str, Any]:
-        return {"sums": self._sums.tolist(), "tokens": self.tokens, "steps": self.steps, "since": self.since}
+        counts = {"targets": self.targets, "tokens": self.tokens, "steps": self.steps}
+        return {"sums": self._sums.tolist(), **counts, "since": self.since}
 
     def restore(self, state: dict[str, Any]) -> None:
         self._sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
+        # In a text every token is a target; checkpoints from before there were tasks say it once.
+        self.targets = state.get("targets", state["tokens"])
         self.tokens, self.steps, self.since = state["tokens"], state["steps"], state["since"]

@@ -11,35 +11,31 @@ from typing import TypeVar
 
 import torch
 
-from lsseq.data import TextData, Vocabulary, open_text
-from lsseq.data.batches import training_windows
 from lsseq.errors import RequestError, RunError
-from lsseq.evaluation import measure_split
 from lsseq.model.base import SequenceModel
 from lsseq.model.cost import count_parameters
-from lsseq.model.factory import build_model
 from lsseq.nn import explain
 from lsseq.recipe import Loaded, dump_recipe, load_recipe
 from lsseq.recipe.schema import Recipe
-from lsseq.runs import LoadedRun, RunFolder, load_run, read_checkpoint, write_checkpoint
+from lsseq.runs import RunFolder, read_checkpoint, write_checkpoint
 from lsseq.runs.checkpoint import MANIFEST
 from lsseq.training.budget import Budget
 from lsseq.training.device import MixedPrecision, choose_device
 from lsseq.training.environment import environment, note_environment
 from lsseq.training.interrupt import stop_on_signals
-from lsseq.training.loop import FIGURES, Evaluate, train
+from lsseq.training.loop import FIGURES, train
 from lsseq.training.paths import with_absolute_paths
 from lsseq.training.progress import Progress
 from lsseq.training.resume import refuse_changes
 from lsseq.training.state import Figures, LoopState
-from lsseq.training.teachers import training_marks
+from lsseq.training.work import TextWork, Work, open_work
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to; the keys of `lsseq train --json`, but for the last two."""
+    """What a training came to; the keys of `lsseq train --json`, but for the last three."""
 
     run: str
     steps: int
@@ -47,12 +43,14 @@ class Result:
     seconds: float
     """Of all sessions, evaluations included."""
     tokens_per_second: float
-    """Training tokens over the time without evaluations and saves."""
+    """Training tokens, in a task the steps of its sequences, over the time without evaluations and saves."""
     parameters: int
     best: Figures | None
     final: Figures | None
     has_test: bool
-    """The text has a test split."""
+    """The data have a test split."""
+    is_text: bool
+    """The model is a language model."""
     finished_before: bool = False
     """There was nothing left to do."""
 
@@ -78,29 +76,28 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         if saved:
             refuse_changes(loaded, load_recipe(str(folder.recipe)).recipe, str(folder))
         device = prepare_device(loaded.recipe)
-        data = open_text(loaded.recipe.data)
-        state = build_state(loaded.recipe, data, device)
+        work = open_work(loaded.recipe)
+        state = build_state(loaded.recipe, work, device)
         if saved:
-            _restore(state, folder, data)
+            _restore(state, folder, work)
             if state.final is not None and Budget(loaded.recipe.training).ended(state):
-                return _result(folder, state, data, finished_before=True)
+                return _result(folder, state, work, finished_before=True)
         elif source is not None:
-            start_from(source, state.model, data.vocabulary)
-        if (marks := training_marks(loaded.recipe, data, device)) is not None:
-            state.windows.teach(marks)
+            start_from(source, state.model, work)
+        work.prepare(device)
         folder.write_recipe(dump_recipe(loaded.recipe))
         if other := note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=saved):
             print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)
         if not saved:
-            data.vocabulary.save(folder.path)
+            work.save(folder.path)
         if not saved and source is not None:
             # A run that is killed before its first checkpoint must start from these weights again.
             write_checkpoint(folder.checkpoint("last"), *state.save())
-        _train(state, loaded.recipe, data, folder)
-        return _result(folder, state, data)
+        _train(state, loaded.recipe, work, folder)
+        return _result(folder, state, work)
 
 
-def start_run(loaded: Loaded, path: Path, fill: Callable[[SequenceModel, Vocabulary], Value]) -> Value:
+def start_run(loaded: Loaded, path: Path, fill: Callable[[SequenceModel, Work], Value]) -> Value:
     """Write a run that stands before its first step, with weights of its own; `train_recipe` goes on with it.
 
     Its checkpoints `best` and `last` hold these weights, and what they achieve on valid is what training has to beat.
@@ -114,18 +111,18 @@ def start_run(loaded: Loaded, path: Path, fill: Callable[[SequenceModel, Vocabul
         What `fill` returns.
 
     Raises:
-        RequestError: the folder is taken or in use, the device is missing, or the text cannot be read.
+        RequestError: the folder is taken or in use, the device is missing, or the data cannot be read.
     """
     loaded = replace(loaded, recipe=with_absolute_paths(loaded.recipe))
     with RunFolder.claim(path, resume=False) as folder, loaded.blame():
         device = prepare_device(loaded.recipe)
-        data = open_text(loaded.recipe.data)
-        state = build_state(loaded.recipe, data, device)
-        value = fill(state.model, data.vocabulary)
-        valid = _evaluation(loaded.recipe, data, device)(state.model)
+        work = open_work(loaded.recipe)
+        state = build_state(loaded.recipe, work, device)
+        value = fill(state.model, work)
+        valid = work.measure(state.model, device)
         state.best = state.latest = {"step": 0, **{name: valid[name] for name in FIGURES if name in valid}}
         note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=False)
-        data.vocabulary.save(folder.path)
+        work.save(folder.path)
         write_checkpoint(folder.checkpoint("best"), {"weights": state.weights()}, state.values())
         write_checkpoint(folder.checkpoint("last"), *state.save())
         # The last of all, since it makes the folder a run: without its checkpoint this one would start anew.
@@ -153,25 +150,23 @@ def prepare_device(recipe: Recipe) -> torch.device:
     return device
 
 
-def build_state(recipe: Recipe, data: TextData, device: torch.device) -> LoopState:
+def build_state(recipe: Recipe, work: Work, device: torch.device) -> LoopState:
     """The state before the first step; the seed governs the initial weights and everything that is drawn after them."""
     torch.manual_seed(recipe.training.seed)
-    model = build_model(recipe.model, len(data.vocabulary)).to(device)
-    windows = training_windows(data.splits["train"].tokens, recipe.training, data.vocabulary.start)
-    state = LoopState.start(model, windows, recipe.training, device)
-    state.text = data.fingerprint
+    model = work.build_model().to(device)
+    state = LoopState.start(model, work.windows, recipe.training, device)
+    state.text = work.fingerprint
     return state
 
 
-def start_from(source: str, model: SequenceModel, vocabulary: Vocabulary) -> None:
+def start_from(source: str, model: SequenceModel, work: Work) -> None:
     """Give a model the best weights of a run.
 
     Raises:
-        RequestError: the run's vocabulary or the shapes of its weights are others; every such weight is named.
+        RequestError: the run learned other things, or the shapes of its weights are others; every such weight is named.
     """
-    run = load_run(source)
-    refuse_other_vocabulary(run, vocabulary)
-    theirs, ours = run.model.state_dict(), model.state_dict()
+    folder, trained = work.model_of(source)
+    theirs, ours = trained.state_dict(), model.state_dict()
     faults = [
         f"{name}: {_shape(theirs.get(name))} there, {_shape(ours.get(name))} here"
         for name in {**theirs, **ours}
@@ -179,28 +174,16 @@ def start_from(source: str, model: SequenceModel, vocabulary: Vocabulary) -> Non
     ]
     if faults:
         raise RequestError(
-            f"the weights of {run.folder} do not fit this model: " + "; ".join(faults),
-            hint=f"the model section must be that of {run.folder.recipe}",
+            f"the weights of {folder} do not fit this model: " + "; ".join(faults),
+            hint=f"the model section must be that of {folder.recipe}",
         )
     model.load_state_dict(theirs)
 
 
-def refuse_other_vocabulary(run: LoadedRun, vocabulary: Vocabulary) -> None:
-    """Refuse to take the weights of a run for another vocabulary.
+def _train(state: LoopState, recipe: Recipe, work: Work, folder: RunFolder) -> None:
+    def evaluate(model: SequenceModel) -> Figures:
+        return work.measure(model, state.device)
 
-    Raises:
-        RequestError: its tokens are not those of this one.
-    """
-    if [run.vocabulary.token(i) for i in range(len(run.vocabulary))] != [
-        vocabulary.token(i) for i in range(len(vocabulary))
-    ]:
-        raise RequestError(
-            f"{run.folder} has another vocabulary: {len(run.vocabulary)} tokens there, {len(vocabulary)} here",
-            hint=f"train on it with data.vocabulary={run.folder.path / 'vocabulary.json'}",
-        )
-
-
-def _train(state: LoopState, recipe: Recipe, data: TextData, folder: RunFolder) -> None:
     print(
         f"{folder}: {count_parameters(state.model):,} parameters, {state.windows.tokens_per_epoch:,} tokens an epoch, "
         f"{_place(state.device)}" + (f", going on after step {state.step}" if state.step else ""),
@@ -209,33 +192,14 @@ def _train(state: LoopState, recipe: Recipe, data: TextData, folder: RunFolder) 
         file=sys.stderr,
     )
     with stop_on_signals() as stop:
-        train(
-            state,
-            recipe.training,
-            _evaluation(recipe, data, state.device),
-            folder,
-            Progress(Budget(recipe.training)),
-            stop,
-        )
+        train(state, recipe.training, evaluate, folder, Progress(Budget(recipe.training)), stop)
 
 
-def _evaluation(recipe: Recipe, data: TextData, device: torch.device) -> Evaluate:
-    """Validation as it is during training."""
-
-    def evaluate(model: SequenceModel) -> Figures:
-        streams = recipe.evaluation.training_streams
-        return measure_split(
-            model, data.splits["valid"], data.vocabulary, recipe.evaluation, streams=streams, device=device
-        )
-
-    return evaluate
-
-
-def _restore(state: LoopState, folder: RunFolder, data: TextData) -> None:
+def _restore(state: LoopState, folder: RunFolder, work: Work) -> None:
     tensors, values = read_checkpoint(folder.checkpoint("last"), ["weights", "training"])
-    if values["loop"]["text"] != data.fingerprint:
+    if values["loop"]["text"] != work.fingerprint:
         raise RequestError(
-            f"the text is not the one that {folder} was trained on: {data.source}",
+            f"the text is not the one that {folder} was trained on: {work.source}",
             hint="its files were changed; restore them, or start a new run",
         )
     try:
@@ -247,7 +211,7 @@ def _restore(state: LoopState, folder: RunFolder, data: TextData) -> None:
         ) from error
 
 
-def _result(folder: RunFolder, state: LoopState, data: TextData, *, finished_before: bool = False) -> Result:
+def _result(folder: RunFolder, state: LoopState, work: Work, *, finished_before: bool = False) -> Result:
     return Result(
         run=str(folder),
         steps=state.step,
@@ -257,7 +221,8 @@ def _result(folder: RunFolder, state: LoopState, data: TextData, *, finished_bef
         parameters=count_parameters(state.model),
         best=state.best,
         final=state.final,
-        has_test="test" in data.splits,
+        has_test="test" in work.splits,
+        is_text=isinstance(work, TextWork),
         finished_before=finished_before,
     )
 

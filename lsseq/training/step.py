@@ -28,17 +28,18 @@ def make_step(state: LoopState, training: Training) -> None:
         RunError: the loss or the gradient norm is not finite.
     """
     windows = _next_windows(state.windows, training.accumulate)
-    tokens = [window.batch.tokens for window in windows]
+    targets = [window.batch.tokens for window in windows]
+    steps = sum(window.batch.steps for window in windows)
     scaler = state.precision.scaler
 
     state.model.at_epoch(state.epoch)
     state.optimizer.zero_grad(set_to_none=True)
     nll = torch.zeros((), device=state.device)
-    for window, count in zip(windows, tokens, strict=True):
+    for window, count in zip(windows, targets, strict=True):
         with state.precision.autocast():
             output: Output = state.model(window.batch.to(state.device), None if window.fresh else state.recurrent)
-        # Windows may differ in length: weighted so, the gradient is that of the mean over all their tokens.
-        share = count / sum(tokens)
+        # Windows may differ in length: weighted so, the gradient is that of the mean over all their targets.
+        share = count / sum(targets)
         torch.autograd.backward(scaler.scale(output.loss * share))
         nll = nll + output.nll * share
         state.recurrent = detach_state(output.state)
@@ -58,16 +59,16 @@ def make_step(state: LoopState, training: Training) -> None:
     scaler.update()
 
     state.averaging.stepped(state.epoch)
-    state.meter.add(nll, norm, sum(tokens))
+    state.meter.add(nll, norm, sum(targets), steps)
     state.step += 1
-    state.tokens += sum(tokens)
+    state.tokens += steps
     state.epoch_ended = windows[-1].ends_epoch
     state.epoch = windows[-1].epoch + int(state.epoch_ended)
     state.told = {name: value.detach() for name, value in output.extras.items() if value.dim() <= 1}
 
 
 def check_sums(state: LoopState, training: Training) -> tuple[float, float]:
-    """The nll a token and the gradient norm since the last train line; waits for the device.
+    """The nll a target, or the mse, and the gradient norm since the last train line; waits for the device.
 
     Raises:
         RunError: a loss or a gradient norm was not finite.

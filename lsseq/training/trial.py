@@ -1,4 +1,4 @@
-"""What a training would cost: a few steps on text of the right shape, and no run folder."""
+"""What a training would cost: a few steps on data of the right shape, and no run folder."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ import sys
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from lsseq.data import open_text
-from lsseq.data.batches import Batch, Marks, TrainingWindows, Window, training_windows
+from lsseq.data.batches import Batch, TrainingWindows, Window
+from lsseq.data.corpus import load_corpus
+from lsseq.data.tasks import known_form
+from lsseq.data.tasks.examples import at_the_end
+from lsseq.model.base import SequenceModel
 from lsseq.model.cost import count_parameters
-from lsseq.model.factory import build_model
+from lsseq.model.factory import build_answering, build_model
 from lsseq.recipe import KeyFault
-from lsseq.recipe.schema import Recipe, Training
+from lsseq.recipe.schema import Recipe
 from lsseq.training.session import prepare_device
 from lsseq.training.state import LoopState, total_steps
 from lsseq.training.step import make_step
+from lsseq.training.work import open_work
 
 STEPS = 5
 
@@ -29,11 +34,12 @@ class Trial:
     name: str
     parameters: int
     device: str
-    vocabulary_size: int
+    vocabulary_size: int | None
+    """None where the model reads numbers."""
     tokens_per_epoch: int | None
     """None where the corpus is not prepared."""
     steps: int | None
-    """Of the whole budget, as far as it is counted in steps or epochs of a known text."""
+    """Of the whole budget, as far as it is counted in steps or epochs of known data."""
     seconds_per_step: float
     tokens_per_second: float
     seconds: float | None
@@ -50,11 +56,10 @@ def try_recipe(recipe: Recipe) -> Trial:
     """
     device = prepare_device(recipe)
     training = recipe.training
-    vocabulary_size, windows = _text(recipe)
     torch.manual_seed(training.seed)
-    model = build_model(recipe.model, vocabulary_size).to(device)
-    state = LoopState.start(model, windows or _RandomWindows(training, vocabulary_size), training, device)
-    model.train()
+    model, windows, vocabulary_size = _parts(recipe)
+    model.to(device).train()
+    state = LoopState.start(model, windows, training, device)
     times = []
     for _ in range(STEPS):
         begin = time.perf_counter()
@@ -64,7 +69,8 @@ def try_recipe(recipe: Recipe) -> Trial:
         times.append(time.perf_counter() - begin)
     # The first step allocates memory and chooses kernels.
     seconds_per_step = statistics.median(times[1:])
-    steps = total_steps(training, windows) if windows is not None else training.steps
+    known = not isinstance(windows, _RandomWindows)
+    steps = total_steps(training, windows) if known else training.steps
     by_steps = None if steps is None else steps * seconds_per_step
     limits = [limit for limit in (by_steps, training.minutes and 60.0 * training.minutes) if limit is not None]
     return Trial(
@@ -72,7 +78,7 @@ def try_recipe(recipe: Recipe) -> Trial:
         parameters=count_parameters(model),
         device=str(device),
         vocabulary_size=vocabulary_size,
-        tokens_per_epoch=None if windows is None else windows.tokens_per_epoch,
+        tokens_per_epoch=windows.tokens_per_epoch if known else None,
         steps=steps,
         seconds_per_step=seconds_per_step,
         tokens_per_second=state.tokens / STEPS / seconds_per_step,
@@ -81,33 +87,47 @@ def try_recipe(recipe: Recipe) -> Trial:
     )
 
 
-def _text(recipe: Recipe) -> tuple[int, TrainingWindows | None]:
-    """The size of the vocabulary, and the windows where the text is at hand."""
+def _parts(recipe: Recipe) -> tuple[SequenceModel, TrainingWindows, int | None]:
+    """The model, the windows, and how many different symbols there are."""
     try:
-        data = open_text(recipe.data)
+        work = open_work(recipe)
     except KeyFault as fault:
-        # A corpus that was not fetched yet: its recipe states the size, and random tokens cost as much as others.
-        if fault.key != "data.corpus" or recipe.data.corpus is None or recipe.data.vocabulary_size is None:
+        # A corpus that was not fetched yet: what its model needs is known, and random data cost as much as others.
+        parts = _without_corpus(recipe) if fault.key == "data.corpus" and recipe.data.corpus is not None else None
+        if parts is None:
             raise
-        return recipe.data.vocabulary_size, None
-    return len(data.vocabulary), training_windows(data.splits["train"].tokens, recipe.training, data.vocabulary.start)
+        return parts
+    return work.build_model(), work.windows, work.symbols
+
+
+def _without_corpus(recipe: Recipe) -> tuple[SequenceModel, TrainingWindows, int | None] | None:
+    data, training = recipe.data, recipe.training
+    if data.task is None:
+        size = data.vocabulary_size
+        if size is None:
+            return None
+        tokens = torch.randint(size, (training.bptt + 1, training.batch))
+        return build_model(recipe.model, size), _RandomWindows(Batch(tokens[:-1], tokens[1:])), size
+    form = known_form(data, data.task)
+    images = load_corpus(str(data.corpus)).images
+    if form is None or images is None:
+        return None
+    B, T = training.batch, images.size - 1
+    batch = Batch(torch.rand(T, B, 1), *at_the_end(np.zeros(B, np.int64), np.full(B, T, np.int64)))
+    return build_answering(recipe.model, form), _RandomWindows(batch), None
 
 
 class _RandomWindows:
-    """Windows of random tokens in the shape of the real ones."""
+    """Windows of random data in the shape of the real ones."""
 
     windows_per_epoch = 1
     tokens_per_epoch = 1
 
-    def __init__(self, training: Training, vocabulary_size: int) -> None:
-        tokens = torch.randint(vocabulary_size, (training.bptt + 1, training.batch))
-        self._batch = Batch(tokens[:-1], tokens[1:])
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
 
     def next(self) -> Window:
         return Window(self._batch, fresh=True, epoch=0, ends_epoch=False)
-
-    def teach(self, marks: Marks) -> None:
-        pass
 
     def position(self) -> dict[str, int]:
         return {}

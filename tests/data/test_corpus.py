@@ -20,6 +20,7 @@ def test_the_corpora_are_the_files():
     assert NAMES == [
         "brent",
         "enwik8",
+        "mnist",
         "nested-lexicon",
         "ptb",
         "python-docs",

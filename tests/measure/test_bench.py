@@ -36,6 +36,9 @@ def test_operations_of_the_products() -> None:
     assert Case("GRU", {"rank": 2, "tied_rank": True}, replace(SHAPE, layers=2)).products == 2 * 21 * 6 * (
         3 * 11 + 2 * 8
     )
+    both = {"rank": 2, "input_rank": 3}
+    assert Case("GRU", both, SHAPE).products == 2 * 21 * (3 * 3 * (5 + 6) + 2 * 3 * (6 + 6))
+    assert Case("GRU", {**both, "tied_rank": True}, SHAPE).products == 2 * 21 * (3 * (5 + 18) + 2 * (6 + 18))
     # W x, U h, V h of the layer above; W h of the layer below, U h and V h; W h and U h. Two layers have a detector.
     with_detector = (5 + 6 + 0.37 * 6) + (0.3 * 6 + 0.37 * 6 + 0.1 * 6)
     hm_lstm = Case("HMLSTM", {"boundary_rates": [0.3, 0.1]}, replace(SHAPE, layers=3))

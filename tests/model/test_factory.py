@@ -57,12 +57,15 @@ def test_parameters_of_awd_lstm() -> None:
         ({"rank": 24}, 4 * 2 * 128 * 24),
         ({"rank": 24, "diagonal": True}, 4 * (2 * 128 * 24 + 128)),
         ({"rank": 24, "tied_rank": True}, (4 + 1) * 128 * 24),
+        ({"input_rank": 24}, 4 * 2 * 128 * 24),
+        ({"recurrence": "hm-lstm", "rank": 24, "diagonal": True}, 4 * (2 * 128 * 24 + 128)),
     ],
     ids=str,
 )
 def test_parameters_of_low_rank(keys: dict[str, Any], recurrent: int) -> None:
-    dense = count(model_of(hidden=128), 11)
-    assert dense - count(model_of(hidden=128, **keys), 11) == 4 * 128 * 128 - recurrent
+    same = {name: value for name, value in keys.items() if name == "recurrence"}
+    dense = count(model_of(hidden=128, embedding=128, **same), 11)
+    assert dense - count(model_of(hidden=128, embedding=128, **keys), 11) == 4 * 128 * 128 - recurrent
 
 
 def test_every_recurrence_on_meta() -> None:
@@ -70,9 +73,8 @@ def test_every_recurrence_on_meta() -> None:
         for weights in ("torch", "uniform", "orthogonal", "glorot"):
             initialisation = {"weights": weights, "range": 0.1}
             assert count(model_of(recurrence=name, initialisation=initialisation), 11) > 0
-            if name != "hm-lstm":
-                factors = {"rank": 3, "diagonal": True}
-                assert count(model_of(recurrence=name, initialisation=initialisation, **factors), 11) > 0
+            factors = {"rank": 3, "diagonal": True}
+            assert count(model_of(recurrence=name, initialisation=initialisation, **factors), 11) > 0
 
 
 def test_a_list_of_sizes_is_a_stack() -> None:
@@ -99,7 +101,11 @@ def test_options_reach_the_recurrence() -> None:
     assert isinstance(rnn, lnn.LSTM)
     assert (rnn.zoneout_cell, rnn.zoneout_hidden, rnn.norm, rnn.backend) == (0.5, 0.05, "layer", "reference")
     assert (rnn.dropout, rnn.recurrent_dropout, rnn.weight_dropout, rnn.dropout_mask) == (0.1, 0.2, 0.3, "step")
-    factors = build_model(model_of(hidden=[9, 8], layers=2, rank=3, diagonal=True, tied_rank=True), 11)
+    keys = {"hidden": [9, 8], "layers": 2, "rank": 3, "diagonal": True, "tied_rank": True}
+    hm = build_model(model_of(recurrence="hm-lstm", **keys), 11).recurrence.hm
+    assert (hm.rank, hm.diagonal, hm.tied_rank) == (3, True, True)
+    factors = build_model(model_of(input_rank=4, **keys), 11)
+    assert all(layer.rnn.input_rank == 4 for layer in factors.recurrence.layers)
     assert all(
         (layer.rnn.rank, layer.rnn.diagonal, layer.rnn.tied_rank) == (3, True, True)
         for layer in factors.recurrence.layers
@@ -126,12 +132,60 @@ def test_initialisations() -> None:
     assert uniform.output.bias.eq(0).all()
 
 
+def test_a_gru_that_starts_by_keeping_its_state() -> None:
+    """As the code of Miceli Barone 2016 starts it: factors by Glorot, the carry gate's bias 5, other biases 0."""
+    keys = {"recurrence": "gru", "hidden": 128, "rank": 24, "diagonal": True}
+    gru = build_model(model_of(initialisation={"weights": "glorot", "carry_bias": 5.0}, **keys), 11).recurrence.rnn
+    bias = (gru.bias_ih_l0 + gru.bias_hh_l0).view(3, 128)
+    assert bias[1].eq(5).all()
+    assert bias[[0, 2]].eq(0).all()
+    limit = (6 / (128 + 24)) ** 0.5
+    for name in ("weight_hh_l0_left", "weight_hh_l0_right"):
+        assert 0.95 * limit < gru.get_parameter(name).abs().max() <= limit
+    assert gru.weight_hh_l0_diag.abs().max() <= 0.01
+    # A gate of σ(5) = 0.993 keeps the state almost whole.
+    x, h = torch.zeros(1, 3, 128), torch.randn(1, 3, 128).clamp(-1, 1)
+    assert (gru(x[..., : gru.input_size], h)[1] - h).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("weights", ["orthogonal", "glorot", "uniform"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_initialisations_of_a_low_rank_hierarchy(weights: str, tied: bool) -> None:
+    torch.manual_seed(0)
+    keys = {"recurrence": "hm-lstm", "layers": 2, "hidden": [32, 24], "rank": 5, "diagonal": True, "tied_rank": tied}
+    hm = build_model(model_of(initialisation={"weights": weights, "range": 0.3}, **keys), 11).recurrence.hm
+    for k, H in enumerate(hm.hidden_size):
+        left, right, diag = (hm.get_parameter(f"weight_hh_l{k}_{part}") for part in ("left", "right", "diag"))
+        blocks = [*left.split(H), *(block.t() for block in right.split(5))]
+        assert len(blocks) == (5 if tied else 8)
+        limit = 0.3 if weights == "uniform" else (6 / (H + 5)) ** 0.5
+        for block in blocks:
+            if weights == "orthogonal":
+                torch.testing.assert_close(block.t() @ block, torch.eye(5), rtol=0, atol=1e-5)
+            else:
+                assert 0.8 * limit < block.abs().max() <= limit
+        assert (diag.abs().max() <= 0.01) == (weights != "uniform")
+
+
 @pytest.mark.parametrize(
     ("keys", "key", "message"),
     [
         ({"recurrence": "gru", "zoneout": {"cell": 0.5}}, "zoneout.cell", "the recurrence `gru` has no `zoneout.cell`"),
         ({"recurrence": "rnn", "zoneout": {"cell": 0.5}}, "zoneout.cell", "the recurrence `rnn` has no `zoneout.cell`"),
-        ({"recurrence": "hm-lstm", "rank": 3}, "rank", "the recurrence `hm-lstm` has no `rank`"),
+        ({"recurrence": "hm-lstm", "input_rank": 3}, "input_rank", "the recurrence `hm-lstm` has no `input_rank`"),
+        (
+            {"embedding": 4, "input_rank": 5},
+            "input_rank",
+            "model.input_rank (5) is more than what the first layer reads (4)",
+        ),
+        *(
+            (
+                {"recurrence": name, "initialisation": {"carry_bias": 4.0}},
+                "initialisation.carry_bias",
+                f"the recurrence `{name}` has no `initialisation.carry_bias`",
+            )
+            for name in ("lstm", "rnn", "hm-lstm")
+        ),
         ({"recurrence": "lstm", "reset": "before"}, "reset", "the recurrence `lstm` has no `reset`"),
         ({"recurrence": "lstm", "activation": "relu"}, "activation", "the recurrence `lstm` has no `activation`"),
         (

@@ -72,6 +72,24 @@ def test_forget_bias() -> None:
         assert not (changed[:6].any() or changed[12:].any() if name.startswith("bias") else changed.any())
 
 
+def test_carry_bias() -> None:
+    """At +800 the gate is 1 and the state is passed on as it is; the other gates' biases stay."""
+    layer = lnn.GRU(7, 6, 2, rank=2, dtype=torch.float64)
+    before = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    lnn.init.carry_bias_(layer, 800.0)
+    x, h = torch.randn(5, 3, 7, dtype=torch.float64), torch.randn(2, 3, 6, dtype=torch.float64)
+    assert torch.equal(layer(x, h)[1], h)
+    for name, parameter in layer.named_parameters():
+        changed = parameter != before[name]
+        assert not (changed[:6].any() or changed[12:].any() if name.startswith("bias") else changed.any())
+
+
+@pytest.mark.parametrize("layer", [lnn.LSTM(3, 4), lnn.GRU(3, 4, bias=False)])
+def test_carry_bias_needs_one(layer: nn.RNNBase) -> None:
+    with pytest.raises(ValueError, match=r"^a carry bias needs a GRU with biases$"):
+        lnn.init.carry_bias_(layer, 1.0)
+
+
 @pytest.mark.parametrize("layer", [lnn.GRU(3, 4), lnn.LSTM(3, 4, bias=False)])
 def test_forget_bias_needs_one(layer: nn.RNNBase) -> None:
     with pytest.raises(ValueError, match=r"^a forget bias needs an LSTM with biases$"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lsseq.nn as lnn
 from lsseq.nn import init
@@ -100,6 +101,39 @@ def test_copies_saved_states_and_formats(cell: str, options: dict[str, Any]) -> 
     # The list that `torch.nn` keeps of its weights holds no whole matrix.
     kept = {id(weight) for weight in layer._flat_weights if isinstance(weight, Tensor)}
     assert kept <= {id(parameter) for parameter in layer.parameters()}
+
+
+@each_form
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_the_weights_of_every_layer_as_torch_lists_them(bias: bool, form: dict[str, bool]) -> None:
+    layer = layer_of("LSTM", num_layers=2, bidirectional=True, bias=bias, **form)
+    shapes = [[tuple(weight.shape) for weight in weights] for weights in layer.all_weights]
+    theirs = [
+        [tuple(weight.shape) for weight in weights] for weights in nn.LSTM(I, H, 2, bias, False, 0, True).all_weights
+    ]
+    factors = [(4 * H, R), (R if form["tied_rank"] else 4 * R, H), *([(4 * H,)] if form["diagonal"] else [])]
+    assert shapes == [[weights[0], *factors, *weights[2:]] for weights in theirs]
+    listed = {id(weight) for weights in layer.all_weights for weight in weights}
+    assert listed == {id(parameter) for parameter in layer.parameters()}
+
+
+@pytest.mark.parametrize("cell", GATES)
+def test_no_whole_matrix_is_held_for_a_moment(cell: str) -> None:
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, Tensor) and result.device.type != "meta":
+                self.numbers = max(self.numbers, result.numel())
+            return result
+
+    with Largest() as largest:
+        layer = getattr(lnn, cell)(64, 128, rank=2, input_rank=3, diagonal=True)
+    assert largest.numbers == max(parameter.numel() for parameter in layer.parameters())
+    with torch.device("meta"):
+        assert getattr(lnn, cell)(64, 128, rank=2).weight_hh_l0_left.is_meta
+    assert getattr(lnn, cell)(64, 128, rank=2, device="meta", norm="layer").norm_hh_l0.is_meta
 
 
 @pytest.mark.parametrize("cell", GATES)
@@ -284,6 +318,8 @@ def test_cost() -> None:
     assert Factors(4, 1000, 800, tied=True, states=many).cost == pytest.approx(1.0)
     assert Factors(3, 1000, 750, tied=True, states=many).cost == pytest.approx(1.0)
     assert Factors(3, 1000, 500, tied=False, states=500).cost == pytest.approx(0.5)
+    assert Factors(4, 1000, 60, tied=False, columns=120, states=many).cost == pytest.approx(60 * (160 + 1000) / 120_000)
+    assert Factors(4, 1000, 60, tied=True, columns=120, states=many).cost == pytest.approx(60 * (160 + 4000) / 480_000)
 
 
 @pytest.mark.skipif(isinstance(native.compiled(), str), reason="no fused kernels")

@@ -79,6 +79,7 @@ def test_all_faults_at_once_in_the_order_of_the_file(faults: Faults) -> None:
         ("model: {tied: true, embedding: one-hot}", "model.tied needs an embedding, and model.embedding is `one-hot`"),
         ("model: {diagonal: true}", "model.diagonal needs model.rank"),
         ("model: {tied_rank: true}", "model.tied_rank needs model.rank"),
+        ("model: {input_rank: 300}", "model.input_rank (300) is more than the units of a layer (256)"),
         ("model: {rank: 300}", "model.rank (300) is more than the units of a layer (256)"),
         ("model: {rank: 5, layers: 2, hidden: [9, 4]}", "model.rank (5) is more than the units of a layer (4)"),
         ("model: {adaptive_softmax: [9, 9]}", "model.adaptive_softmax must ascend (got [9, 9])"),

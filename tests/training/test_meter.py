@@ -14,12 +14,12 @@ from lsseq.training.meter import Clock, Meter
 
 def filled() -> Meter:
     meter = Meter(torch.device("cpu"))
-    meter.add(torch.tensor(2.0), torch.tensor(0.1), 30)
-    meter.add(torch.tensor(1.0), torch.tensor(0.3), 10)
+    meter.add(torch.tensor(2.0), torch.tensor(0.1), 30, 300)
+    meter.add(torch.tensor(1.0), torch.tensor(0.3), 10, 10)
     return meter
 
 
-def test_nll_is_a_mean_over_tokens_and_norm_over_steps() -> None:
+def test_nll_is_a_mean_over_targets_and_norm_over_steps() -> None:
     nll, norm = filled().means()
     assert nll == (2.0 * 30 + 1.0 * 10) / 40
     assert norm == pytest.approx(0.2)
@@ -31,12 +31,12 @@ def test_nothing_has_no_mean() -> None:
 
 def test_sums_come_back_exactly_through_json() -> None:
     meter, again = filled(), Meter(torch.device("cpu"))
-    meter.add(torch.tensor(1 / 3), torch.tensor(1 / 7), 3)
+    meter.add(torch.tensor(1 / 3), torch.tensor(1 / 7), 3, 3)
     again.restore(json.loads(json.dumps(meter.state())))
     assert again.means() == meter.means()
     assert again.state() == meter.state()
     again.reset(5.0)
-    assert (again.tokens, again.steps, again.since) == (0, 0, 5.0)
+    assert (again.targets, again.tokens, again.steps, again.since) == (0, 0, 0, 5.0)
 
 
 def test_clock_counts_on_and_leaves_out_what_is_aside() -> None:

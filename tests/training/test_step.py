@@ -125,7 +125,7 @@ def test_sums_that_are_not_finite_name_their_steps() -> None:
     state = toy_state(training)
     state.step = 12
     for nll in (1.0, float("inf"), 2.0):
-        state.meter.add(torch.tensor(nll), torch.tensor(1.0), 10)
+        state.meter.add(torch.tensor(nll), torch.tensor(1.0), 10, 10)
     with pytest.raises(RunError) as caught:
         check_sums(state, training)
     assert caught.value.message == "the training diverged: the loss of one of the steps 10 to 12 is inf"

@@ -15,8 +15,8 @@ from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
     from lsseq.api import TrainedModel
-    from lsseq.boundaries.draw import Rates
     from lsseq.boundaries.analysis import Text
+    from lsseq.boundaries.draw import Rates
     from lsseq.boundaries.score import Best
 
 
@@ -78,8 +78,8 @@ def command(
 
     keep_freed_memory()
     from lsseq.api import load
-    from lsseq.boundaries.draw import page, print_excerpt, save_figure
     from lsseq.boundaries.analysis import measure
+    from lsseq.boundaries.draw import page, print_excerpt, save_figure
     from lsseq.boundaries.positions import Positions
 
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]

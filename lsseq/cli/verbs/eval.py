@@ -13,7 +13,9 @@ from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
-    from lsseq.recipe.schema import Expected, Recipe
+    from torch.nn import Module
+
+    from lsseq.recipe.schema import Expected, Recipe, Task
 
 UNITS = {
     "nll": "nats per token",
@@ -21,6 +23,8 @@ UNITS = {
     "bpc": "bits per character",
     "bpb": "bits per byte",
 }
+TEXT_ONLY = ("streams", "window", "dynamic", "cache", "tokens")
+"""Options that make sense for language models only."""
 
 
 @click.command(
@@ -37,6 +41,7 @@ Examples:
 @click.option("--text", metavar="FILE", type=click.Path(path_type=Path), help="Measure this text instead.")
 @click.option("--streams", type=click.IntRange(1), metavar="N", help="Parts read side by side: faster on long texts.")
 @click.option("--window", type=click.IntRange(1), metavar="N", help="Steps computed at once; no effect on the figures.")
+@click.option("--steps", type=click.IntRange(1), metavar="K", help="Run layers that are repeated so many times.")
 @click.option("--dynamic", is_flag=True, help="Dynamic evaluation: the weights follow the text.")
 @click.option("--cache", is_flag=True, help="Neural cache: a pointer to the recent past.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
@@ -55,6 +60,7 @@ def command(
     text: Path | None,
     streams: int | None,
     window: int | None,
+    steps: int | None,
     dynamic: bool,
     cache: bool,
     checkpoint: str,
@@ -78,6 +84,20 @@ def command(
     recipe = _recipe(run, [*overrides, *([f"evaluation.window={window}"] if window else [])])
 
     keep_freed_memory()
+    if (task := recipe.data.task) is not None:
+        given = {"streams": streams, "window": window, "dynamic": dynamic, "cache": cache, "tokens": tokens}
+        for option in TEXT_ONLY:
+            if given[option]:
+                raise RequestError(
+                    f"--{option} is for language models, and {run} was trained on the task `{task.kind}`"
+                )
+        values = _evaluate_task(run, recipe, task, split, text, checkpoint, device)
+        if as_json:
+            print_json(values)
+        else:
+            _print_task(values)
+        return
+
     from lsseq.api import load
     from lsseq.evaluation.evaluate import evaluate, find_split
     from lsseq.evaluation.reading import Tokenwise
@@ -85,6 +105,8 @@ def command(
     from lsseq.evaluation.text import file_split
 
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]
+    if steps is not None:
+        _run_for(trained.model, steps)
     name = None if text is not None else split or "valid"
     measured = (
         file_split(text, trained.vocabulary, recipe.data)
@@ -102,6 +124,8 @@ def command(
         device=trained.device,
         keep=each,
     )
+    if steps is not None:
+        values["steps"] = steps
     if name is not None:
         values["split"] = name
         values |= compared(values, recipe.expected, name)
@@ -111,6 +135,29 @@ def command(
         print_json(values)
     else:
         _print(values, str(text or name))
+
+
+def _evaluate_task(
+    run: str, recipe: Recipe, task: Task, split: str | None, text: Path | None, checkpoint: str, device: str
+) -> dict[str, Any]:
+    from lsseq.data.tasks import LabelledTexts, open_task
+    from lsseq.evaluation.answers import evaluate_examples
+    from lsseq.runs import load_task
+    from lsseq.training.device import choose_device
+
+    place = choose_device(device)  # type: ignore[arg-type]
+    trained = load_task(run, checkpoint, str(place))
+    examples = open_task(recipe.data, task, trained.folder.path)
+    if text is not None:
+        if not isinstance(examples, LabelledTexts):
+            raise RequestError(f"--text is for texts with labels, and {run} was trained on the task `{task.kind}`")
+        examples = examples.with_file(str(text), text, task)
+    name = str(text) if text is not None else split or "valid"
+    values = evaluate_examples(trained.model, examples, name, device=place)
+    if text is not None:
+        del values["split"]
+        return values
+    return values | compared(values, recipe.expected, name)
 
 
 def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
@@ -129,12 +176,22 @@ def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
     return load_recipe(str(RunFolder.open(run).recipe), overrides).recipe
 
 
+def _run_for(model: Module, steps: int) -> None:
+    from lsseq.nn import set_steps
+
+    try:
+        set_steps(model, steps)
+    except ValueError as error:
+        raise RequestError(f"--steps {steps}: {error}") from error
+
+
 def compared(values: dict[str, Any], expected: Sequence[Expected], split: str) -> dict[str, Any]:
     """`expected` and `met`: what the recipe states for this split, and whether the figures are within its tolerance.
 
-    A stated figure is of the model as it was trained, so nothing is compared with dynamic evaluation or the cache.
+    A stated figure is of the model as it was trained, so nothing is compared with dynamic evaluation, the cache or
+    another number of steps.
     """
-    if values["mode"] != "deterministic":
+    if values["mode"] != "deterministic" or "steps" in values:
         return {}
     stated = [one for one in expected if one.split == split and one.metric in values]
     if not stated:
@@ -145,14 +202,30 @@ def compared(values: dict[str, Any], expected: Sequence[Expected], split: str) -
     }
 
 
+def _print_task(values: dict[str, Any]) -> None:
+    for key in ("nll", "accuracy", "mse"):
+        if key in values:
+            unit = {"nll": "nats a target", "accuracy": f"of {values['answers']:,} answers"}.get(key, "")
+            beside = f"chance {values['chance'][key]:.6g}, solution {values['solution'][key]:g}"
+            click.echo(f"{key:<12}{values[key]:<12.6g}{beside}; {unit}".rstrip("; "))
+    _print_expected(values)
+    click.echo(f"{values.get('split', 'text')}: {values['sequences']:,} sequences; {values['seconds']:.1f} s")
+    click.echo(f"{values['mode']}; {values['protocol']}")
+
+
+def _print_expected(values: dict[str, Any]) -> None:
+    for one in values.get("expected", []):
+        met = "met" if abs(values[one["metric"]] - one["value"]) <= one["tolerance"] else "not met"
+        click.echo(f"expected    {one['metric']} {one['value']} ± {one['tolerance']}: {met}")
+
+
 def _print(values: dict[str, Any], measured: str) -> None:
     for key, unit in UNITS.items():
         if key in values:
             click.echo(f"{key:<12}{values[key]:<12.6g}{unit}".rstrip())
-    for one in values.get("expected", []):
-        met = "met" if abs(values[one["metric"]] - one["value"]) <= one["tolerance"] else "not met"
-        click.echo(f"expected    {one['metric']} {one['value']} ± {one['tolerance']}: {met}")
+    _print_expected(values)
     characters = f", {values['characters']:,} characters" if "characters" in values else ""
     click.echo(f"{measured}: {values['tokens']:,} tokens{characters}; {values['seconds']:.1f} s")
-    click.echo(f"{values['mode']}; {values['protocol']}")
+    steps = f"; layers repeated {values['steps']} times" if "steps" in values else ""
+    click.echo(f"{values['mode']}; {values['protocol']}{steps}")
     click.echo(cost_line(values))

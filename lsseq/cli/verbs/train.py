@@ -73,7 +73,7 @@ def command(
     result = train_recipe(loaded, path, resume=resume, source=source)
     if as_json:
         values = asdict(result)
-        del values["has_test"], values["finished_before"]
+        del values["has_test"], values["is_text"], values["finished_before"]
         print_json(values)
     else:
         _report(result)
@@ -121,7 +121,10 @@ def _dry_run(loaded: Loaded, as_json: bool) -> None:
     with loaded.blame():
         trial = try_recipe(loaded.recipe)
     if as_json:
-        print_json(asdict(trial))
+        values = asdict(trial)
+        if trial.vocabulary_size is None:
+            del values["vocabulary_size"]
+        print_json(values)
     else:
         _report_trial(trial)
 
@@ -140,14 +143,15 @@ def _report(result: Result) -> None:
             click.echo(f"{name:5} valid {headline(figures)} (step {figures['step']})")
     run = shlex.quote(result.run)
     split = "test" if result.has_test else "valid"
-    click.echo(f"next: lsseq eval {run} --split {split}\n      lsseq generate {run}")
+    click.echo(f"next: lsseq eval {run} --split {split}" + (f"\n      lsseq generate {run}" if result.is_text else ""))
 
 
 def _report_trial(trial: Trial) -> None:
     from lsseq.training.progress import duration
 
     tokens = "corpus not prepared" if trial.tokens_per_epoch is None else f"{trial.tokens_per_epoch:,} tokens an epoch"
-    click.echo(f"{trial.name}: {trial.parameters:,} parameters, {trial.vocabulary_size:,} symbols, {tokens}")
+    symbols = "" if trial.vocabulary_size is None else f"{trial.vocabulary_size:,} symbols, "
+    click.echo(f"{trial.name}: {trial.parameters:,} parameters, {symbols}{tokens}")
     click.echo(
         f"{trial.device}: {trial.seconds_per_step:.3g} s a step, {trial.tokens_per_second:,.0f} tokens/s"
         + (f", peak memory {trial.peak_bytes / 2**20:,.0f} MiB" if trial.peak_bytes is not None else "")

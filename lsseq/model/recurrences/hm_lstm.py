@@ -13,7 +13,8 @@ from lsseq.recipe.faults import KeyFault
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The HM-LSTM that a recipe describes."""
-    refuse(model, "activation", "reset", "rank", "dropout.hidden", "dropout.recurrent", "dropout.weight", "recompute")
+    refuse(model, "rhn", "activation", "reset", "input_rank", "recompute", "initialisation.carry_bias")
+    refuse(model, "dropout.hidden", "dropout.recurrent", "dropout.weight", "dropout.state")
     sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden
     if model.boundary.target != "none" and len(sizes) == 1:
         raise KeyFault("model.boundary.target", "an HM-LSTM of one layer has no detector to be taught")
@@ -34,6 +35,9 @@ def build(model: schema.Model, input_size: int) -> Recurrence:
             top_down=model.hierarchy.top_down,
             flush=model.hierarchy.flush,
             copy_top=model.hierarchy.copy_top,
+            rank=model.rank,
+            diagonal=model.diagonal,
+            tied_rank=model.tied_rank,
             backend=model.backend,
         )
     except ValueError as error:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lsseq.nn.parts.boundary import Detector
 from lsseq.nn.parts.products import layer_norm
+from lsseq.nn.parts.transition import Dense, Stacked, Transition
 from lsseq.nn.parts.zoneout import Mix
 
 
@@ -21,9 +21,9 @@ from lsseq.nn.parts.zoneout import Mix
 class HMWeights:
     """The weights of a layer; rows in the order i, f, g, o, boundary."""
 
-    below: Tensor  # (R, units of the layer below)
-    hidden: Tensor  # (R, H)
-    above: Tensor | None  # (R, units of the layer above)
+    below: Dense  # (R, units of the layer below)
+    hidden: Transition | Stacked  # (R, H); the boundary's row is whole where the gates are of low rank
+    above: Dense | None  # (R, units of the layer above)
     bias: Tensor  # (R,)
     below_gain: Tensor | None = None  # (4H,): layer norm, as all that follow
     hidden_gain: Tensor | None = None  # (4H,)
@@ -47,9 +47,9 @@ class Finding(NamedTuple):
     probability: Tensor
 
 
-def product(x: Tensor, weight: Tensor, gain: Tensor | None) -> Tensor:
+def product(x: Tensor, weight: Transition | Stacked, gain: Tensor | None) -> Tensor:
     """x Wᵀ, its gates normalised where there is a gain; not the boundary's row, for the norm of one value is 0."""
-    plain = F.linear(x, weight)
+    plain = weight.product(x)
     if gain is None:
         return plain
     gates, boundary = torch.split(plain, [len(gain), plain.shape[-1] - len(gain)], dim=-1)

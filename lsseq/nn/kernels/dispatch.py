@@ -74,6 +74,8 @@ class Request:
     """Whether rows times steps are less than `FEW`."""
     factors: Factors | None = None
     """Of hidden-to-hidden weights of low rank."""
+    input_factors: tuple[Factors, ...] = ()
+    """Of input-to-hidden weights of low rank, those of each layer."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ class Choice:
     backend: str
     reason: str
     composed: bool = False
-    """Whether weights of low rank are composed to whole matrices, once a call."""
+    """Whether hidden-to-hidden weights of low rank are composed to whole matrices, once a call."""
+    composed_inputs: tuple[bool, ...] = ()
+    """The same of input-to-hidden weights of low rank, those of each layer."""
 
 
 @lru_cache(maxsize=4096)
@@ -94,10 +98,15 @@ def choose(request: Request) -> Choice:
         ValueError: no back end, or not the one asked for, can serve it; it says why.
     """
     choice = _back_end(request)
-    if request.factors is None:
-        return choice
-    composed, reason = request.factors.composed(choice.backend, request.device)
-    return Choice(choice.backend, f"{choice.reason}; {reason}", composed)
+    composed = [factors.composed(choice.backend, request.device) for factors in _all_factors(request)]
+    reasons = dict.fromkeys([choice.reason, *(reason for _, reason in composed)])
+    inputs = tuple(whole for whole, _ in composed[len(composed) - len(request.input_factors) :])
+    hidden = request.factors is not None and composed[0][0]
+    return Choice(choice.backend, "; ".join(reasons), hidden, inputs)
+
+
+def _all_factors(request: Request) -> list[Factors]:
+    return [*([] if request.factors is None else [request.factors]), *request.input_factors]
 
 
 def _back_end(request: Request) -> Choice:
@@ -145,7 +154,7 @@ def describe(backend: str, device: str) -> str:
 
 def _faster(request: Request) -> Choice:
     """Between PyTorch's kernels and the fused ones on a CPU where both can serve; measured by `lsseq bench`."""
-    if request.factors is not None and not request.factors.composed("fused", request.device)[0]:
+    if not all(factors.composed("fused", request.device)[0] for factors in _all_factors(request)):
         return Choice("fused", "PyTorch's own kernels know no factors")
     if request.recurrence == "LSTM" and not request.gradient and not request.few:
         return Choice("cudnn", "no option asks for more, and it is as fast as any without gradients")

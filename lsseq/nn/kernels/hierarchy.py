@@ -114,7 +114,7 @@ def reference(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMO
 def make_cell(hierarchy: Hierarchy, k: int, x: Tensor) -> HMLSTMCell:
     """The step of layer k for an input of the whole (T, B, I)."""
     weights, top = hierarchy.weights[k], k == len(hierarchy.weights) - 1
-    H = weights.hidden.shape[1]
+    H = weights.hidden.size
     draws, numbers = hierarchy.draws(k), None if top else hierarchy.numbers(k, x)
     detector = Detector(
         hierarchy.detector,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lsseq.nn.parts.transition import Dense, Transition
+from lsseq.nn.parts.transition import Transition
 from lsseq.nn.random import Draws
 
 States = tuple[Tensor, ...]
@@ -18,7 +18,7 @@ States = tuple[Tensor, ...]
 class Weights:
     """The weights of one layer, G gates; the row blocks are in the order of `torch.nn`."""
 
-    input: Dense  # (G·H, I)
+    input: Transition  # (G·H, I)
     hidden: Transition  # (G·H, H)
     input_bias: Tensor | None = None  # (G·H,)
     hidden_bias: Tensor | None = None  # (G·H,)

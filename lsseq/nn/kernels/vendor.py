@@ -35,7 +35,7 @@ def run_layer(
     flat = [
         part
         for one in weights
-        for part in (one.input.weight, one.hidden.compose(), one.input_bias, one.hidden_bias, one.projection)
+        for part in (one.input.compose(), one.hidden.compose(), one.input_bias, one.hidden_bias, one.projection)
         if part is not None
     ]
     function = _FUNCTIONS[mode]

@@ -1,6 +1,7 @@
-"""What the state of a recurrence is multiplied by: a matrix for each gate, whole or of low rank.
+"""What a state or an input is multiplied by: a matrix for each gate, whole or of low rank.
 
-Shape letters: G gates, H units, S size of the state (H, or the size that an LSTM projects it to), r rank.
+Shape letters: G gates, H units, S size of the state (H, or the size that an LSTM projects it to) or of the input,
+r rank.
 """
 
 from __future__ import annotations
@@ -121,6 +122,14 @@ class LowRank:
                 diagonals += self.diagonal.view(-1, self.size)
         return weight
 
+    def through_left(self, gradient: Tensor) -> Tensor:
+        """From the gradient of the products (N, G·H) that of R times the states, (N, G·r) or (N, r)."""
+        if self.tied:
+            return gradient @ self.left
+        sources = len(self.right) // self.rank
+        parts = zip(gradient.chunk(sources, dim=-1), self.left.chunk(sources), strict=True)
+        return torch.cat([part @ left for part, left in parts], dim=-1)
+
     @property
     def tensors(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """L, R and D."""
@@ -139,20 +148,46 @@ class LowRank:
             nn.init.uniform_(self.diagonal, -0.01, 0.01)
 
 
+@dataclass(frozen=True)
+class Stacked:
+    """Weights of the same state on top of each other, each of its own structure."""
+
+    parts: tuple[Dense | LowRank, ...]
+
+    @property
+    def size(self) -> int:
+        """S."""
+        return self.parts[0].size
+
+    def product(self, state: Tensor) -> Tensor:
+        """The products with each row of a state (…, S), side by side."""
+        return torch.cat([part.product(state) for part in self.parts], dim=-1)
+
+    def compose(self) -> Tensor:
+        """The whole matrix; gradients reach the parts."""
+        return torch.cat([part.compose() for part in self.parts])
+
+
 Transition = Dense | LowRank
 
 
+def transition(weight: Tensor, right: Tensor | None, diagonal: Tensor | None = None) -> Transition:
+    """The one with these `tensors`."""
+    return Dense(weight) if right is None else LowRank(weight, right, diagonal)
+
+
 def factor_shapes(
-    gates: int, units: int, size: int, rank: int, *, diagonal: bool, tied: bool
+    gates: int, units: int, size: int, rank: int, *, diagonal: bool, tied: bool, option: str = "rank"
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of the parameters of a `LowRank`, by what is added to the name of the weight that they replace.
 
     Raises:
-        ValueError: the rank is none of a (units, size) matrix, or this is not square and has no diagonal.
+        ValueError: the rank, which `option` names, is none of a (units, size) matrix; or this is not square and has no
+            diagonal.
     """
     most = min(units, size)
     if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= most:
-        raise ValueError(f"rank should be an integer in range [1, {most}], got {rank!r}")
+        raise ValueError(f"{option} should be an integer in range [1, {most}], got {rank!r}")
     if diagonal and units != size:
         raise ValueError(f"diagonal=True needs square matrices, and proj_size={size} makes them {units} by {size}")
     shapes: dict[str, tuple[int, ...]] = {
@@ -160,3 +195,25 @@ def factor_shapes(
         "right": (rank if tied else gates * rank, size),
     }
     return shapes | ({"diag": (gates * units,)} if diagonal else {})
+
+
+def weight_shapes(
+    name: str, gates: int, units: int, size: int, rank: int | None, *, diagonal: bool = False, tied: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """The parameters of a weight: NAME itself without a rank; else its factors, NAME_left and so on.
+
+    Raises:
+        ValueError: as `factor_shapes`; or a diagonal or a shared factor without a rank.
+    """
+    if rank is not None:
+        shapes = factor_shapes(gates, units, size, rank, diagonal=diagonal, tied=tied)
+        return {f"{name}_{part}": shape for part, shape in shapes.items()}
+    if diagonal or tied:
+        raise ValueError(f"{'diagonal' if diagonal else 'tied_rank'}=True needs a rank")
+    return {name: (gates * units, size)}
+
+
+def transition_of(module: nn.Module, name: str) -> Transition:
+    """The weight of a module that has its parameters by the names of `weight_shapes`."""
+    left, right, diagonal = (getattr(module, f"{name}_{part}", None) for part in ("left", "right", "diag"))
+    return transition(getattr(module, name) if left is None else left, right, diagonal)

@@ -1,4 +1,4 @@
-"""The `data` section: which text, and in which units."""
+"""The `data` section: which text, in which units, and what is learned of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from typing import Literal
 from pydantic import model_validator
 
 from lsseq.recipe.schema.section import Count, Section, broken
+from lsseq.recipe.schema.task import Task
+
+_SOURCES: dict[str, tuple[str, ...]] = {
+    "copy": (),
+    "adding": (),
+    "images": ("corpus", "dataset"),
+    "classification": ("text", "dataset"),
+}
+"""Where the examples of a task may come from."""
 
 
 class TextSplits(Section):
@@ -30,7 +39,7 @@ class HubDataset(Section):
     files: str | list[str] | dict[str, str | list[str]] | None = None
     """Local files for the loader, as `data_files` of `datasets.load_dataset`."""
     column: str = "text"
-    """Column that holds the text."""
+    """Column that holds the text, or the images."""
     separator: str = "\n"
     """What is put after each row."""
     revision: str | None = None
@@ -71,9 +80,26 @@ class Data(Section):
     vocabulary: str | None = None
     """File to read the vocabulary from: one token a line, an lsseq vocabulary.json, or a saved torchtext Vocab."""
     sentencepiece: SentencePiece = SentencePiece()
+    task: Task | None = None
+    """What is learned; the next token of the text where absent."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Data:
         if self.text is not None and self.dataset is not None:
             raise broken("dataset", "data.text and data.dataset are both given; keep one")
+        return self
+
+    @model_validator(mode="after")
+    def _sources_of_the_task(self) -> Data:
+        if self.task is None:
+            return self
+        kind, allowed = self.task.kind, _SOURCES[self.task.kind]
+        for key in ("corpus", "text", "dataset"):
+            if getattr(self, key) is not None and key not in allowed:
+                reads = " or ".join(f"data.{name}" for name in allowed)
+                does = f"reads {reads}" if reads else "makes its own sequences"
+                raise broken(key, f"the task `{kind}` {does}, not data.{key}")
+        for key in ("strip_spaces", "reverse"):
+            if getattr(self, key):
+                raise broken(key, f"data.{key} is for language models, and data.task is `{kind}`")
         return self

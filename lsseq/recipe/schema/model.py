@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lsseq.errors import nearest
 from lsseq.recipe.schema.section import Count, DropRate, NonNegative, OpenRate, Positive, Rate, Section, broken
+from lsseq.recipe.schema.stack import RecurrentHighway, Stack
 
 
 class Zoneout(Section):
@@ -36,6 +37,8 @@ class Dropout(Section):
     """The candidate that is added to the cell state, without memory loss (Semeniuta et al. 2016)."""
     weight: DropRate = 0.0
     """Hidden-to-hidden weights, one mask a window (weight drop, Merity et al. 2018)."""
+    state: DropRate = 0.0
+    """`rhn`: the state that the matrices read, one mask a window (variational dropout, Gal & Ghahramani 2016)."""
     mask: Literal["sequence", "step"] = "sequence"
     """Masks of input, hidden and output: one for all steps of a window (locked, variational), or a new one a step."""
 
@@ -49,6 +52,9 @@ class Initialisation(Section):
     """Half width of the uniform initialisation of all weights; embedding and output layer use it where it is given."""
     forget_bias: float | None = None
     """Value of the effective bias of the LSTM's forget gate."""
+    carry_bias: float | None = None
+    """`gru`: value of the effective bias of the gate that keeps the old state, z of `torch.nn.GRU` (Miceli Barone 2016
+    takes 4 or 5, with `weights: glorot`)."""
 
 
 class Regularisation(Section):
@@ -182,12 +188,16 @@ class Model(Section):
     """`gru`: the reset gate is applied after the matrix product (cuDNN) or before it (Cho et al. 2014)."""
     boundary: Boundary = Boundary()
     hierarchy: Hierarchy = Hierarchy()
+    rhn: RecurrentHighway = RecurrentHighway()
+    stack: Stack = Stack()
     rank: Count | None = None
     """Hidden-to-hidden matrices are products of factors of this rank, one a gate (Miceli Barone 2016)."""
+    input_rank: Count | None = None
+    """`lstm`, `gru`, `rnn`: the same of the matrices that multiply what each layer reads."""
     diagonal: bool = False
     """A diagonal matrix is added to each product; needs `rank`."""
     tied_rank: bool = False
-    """The gates share the factor that the state is multiplied by; needs `rank`."""
+    """The gates share the factor that the state is multiplied by, or the input; needs `rank` or `input_rank`."""
     zoneout: Zoneout = Zoneout()
     norm: Literal["layer"] | None = None
     """Normalisation inside the recurrence (layer: Ba et al. 2016)."""
@@ -222,13 +232,22 @@ class Model(Section):
         return self
 
     @model_validator(mode="after")
+    def _stacks(self) -> Model:
+        if self.stack.kind != "plain" and isinstance(self.hidden, list):
+            raise broken("hidden", f"layers of a `{self.stack.kind}` stack have one size, and model.hidden is a list")
+        self.stack.fits(self.layers)
+        return self
+
+    @model_validator(mode="after")
     def _factors(self) -> Model:
-        for key in ("diagonal", "tied_rank"):
-            if self.rank is None and getattr(self, key):
-                raise broken(key, f"model.{key} needs model.rank")
+        if self.rank is None and self.diagonal:
+            raise broken("diagonal", "model.diagonal needs model.rank")
+        if self.rank is None and self.input_rank is None and self.tied_rank:
+            raise broken("tied_rank", "model.tied_rank needs model.rank")
         least = min(self.hidden) if isinstance(self.hidden, list) else self.hidden
-        if self.rank is not None and self.rank > least:
-            raise broken("rank", f"model.rank ({self.rank}) is more than the units of a layer ({least})")
+        for key, rank in (("rank", self.rank), ("input_rank", self.input_rank)):
+            if rank is not None and rank > least:
+                raise broken(key, f"model.{key} ({rank}) is more than the units of a layer ({least})")
         return self
 
     @model_validator(mode="after")

@@ -40,13 +40,20 @@ def add_weight_gradients(to: Arrays, layer: Layer, part: Arrays) -> None:
             _add_outer(d_weight, d, *states)
             continue
         narrow, d_narrow = part[name], part[f"d_{name}"]
-        sources = narrow.shape[-1] // hidden.rank
-        own = zip(d_weight.chunk(sources), d.chunk(sources, dim=-1), narrow.chunk(sources, dim=-1), strict=True)
-        for d_left, d_own, source in own:
-            d_left.addmm_(d_own.flatten(0, 1).t(), source.flatten(0, 1))
+        add_left_gradient(d_weight, d.flatten(0, 1), narrow.flatten(0, 1))
         d_right = to["d_right"] if hidden.tied else to["d_right"][narrow_row : narrow_row + narrow.shape[-1]]
         narrow_row += narrow.shape[-1]
         _add_outer(d_right, d_narrow, *states)
+
+
+def add_left_gradient(to: Tensor, d: Tensor, narrow: Tensor) -> None:
+    """Adds to the gradient of L (G·H, r): from that of the products (N, G·H) and R times what it multiplies.
+
+    The latter is (N, G·r), or (N, r) where the gates share R.
+    """
+    sources = narrow.shape[1] // to.shape[1]
+    for own, d_own, source in zip(to.chunk(sources), d.chunk(sources, 1), narrow.chunk(sources, 1), strict=True):
+        own.addmm_(d_own.t(), source)
 
 
 def _products(part: Arrays, *, reset_before: bool) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor], str]]:

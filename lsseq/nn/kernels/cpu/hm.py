@@ -86,7 +86,8 @@ def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutp
     weights, L = hierarchy.weights, len(hierarchy.weights)
     given: list[Tensor | None] = [x]
     for layer, state in zip(weights, states, strict=True):
-        given += [*state, layer.below, layer.hidden, layer.above, layer.bias]
+        above = None if layer.above is None else layer.above.weight
+        given += [*state, layer.below.weight, layer.hidden.compose(), above, layer.bias]
         given += [layer.below_gain, layer.hidden_gain, layer.above_gain, layer.cell_gain, layer.cell_bias]
     types = sorted({str(part.dtype) for part in given if part is not None})
     if len(types) > 1:
@@ -110,7 +111,7 @@ def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None], *, saves:
     whole = partial(torch.empty, device=x.device)
     arrays |= {name: x.new_empty(T, B, L - 1) for name in _FOUND}
     for k, layer in enumerate(hierarchy.weights):
-        H = layer.hidden.shape[1]
+        H = layer.hidden.size
         arrays |= {
             f"{k}.output": x.new_empty(T, B, H),
             f"{k}.event": whole(T + 1, B, dtype=torch.int32),
@@ -122,10 +123,10 @@ def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None], *, saves:
             f"{k}.c": x.new_empty(N, H),
             f"{k}.gates": x.new_empty(N, 4 * H),
             f"{k}.from_hidden": x.new_empty(N, 4 * H),
-            f"{k}.input": x.new_empty(N, layer.below.shape[1]),
+            f"{k}.input": x.new_empty(N, layer.below.size),
         }
         if k > 0 and (below := hierarchy.weights[k - 1]).above is not None:
-            arrays[f"{k}.for_below"] = x.new_empty(N, 4 * below.hidden.shape[1])
+            arrays[f"{k}.for_below"] = x.new_empty(N, 4 * below.hidden.size)
         if layer.hidden_gain is not None:
             scales = ("hidden_scale", "for_below_scale", "below_scale")
             arrays |= {f"{k}.{name}": x.new_empty(N) for name in scales}
@@ -238,7 +239,7 @@ def _call(name: str, hierarchy: Hierarchy, arrays: Arrays) -> None:
     layers = (_Layer * len(hierarchy.weights))()
     work = 0
     for layer, weights in zip(layers, hierarchy.weights, strict=True):
-        layer.units, layer.below = weights.hidden.shape[1], weights.below.shape[1]
+        layer.units, layer.below = weights.hidden.size, weights.below.size
         work += B * layer.units**2
     draws = hierarchy.draws(0)
     rates = (hierarchy.zoneout_cell, hierarchy.zoneout_hidden)

@@ -1,6 +1,6 @@
 """What the library takes from the input of a sequence, and the gradients of it, some steps at a time.
 
-Shape letters: T time, B batch, I input, H hidden, G gates.
+Shape letters: T time, B batch, I input, H hidden, G gates, r rank.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lsseq.nn.kernels.cpu.gradients import add_left_gradient
+from lsseq.nn.parts.transition import LowRank, Transition
+
 _EPSILON = 1e-5
 
 
-def products(x: Tensor, weight: Tensor, gain: Tensor | None, blocks: list[int]) -> tuple[Tensor, list[Tensor]]:
+def products(x: Tensor, weight: Transition, gain: Tensor | None, blocks: list[int]) -> tuple[Tensor, list[Tensor]]:
     """x Wᵀ of all steps, (T, B, G·H), or with a gain LN(x Wᵀ) ⊙ gain, each block of columns normalised by itself.
 
     Beside it what `Gradients` needs of the norm: x Wᵀ, then of each block the mean and 1 / deviation, (T, B, 1).
@@ -25,7 +28,7 @@ def products(x: Tensor, weight: Tensor, gain: Tensor | None, blocks: list[int]) 
         gain: (G·H,).
         blocks: their widths.
     """
-    product = F.linear(x, weight)
+    product = weight.product(x)
     if gain is None:
         return product, []
     normal, kept = [], [product]
@@ -42,16 +45,18 @@ class Gradients:
     def __init__(
         self,
         x: Tensor,
-        weight: Tensor,
+        weight: Transition,
         gain: Tensor | None,
         blocks: list[int],
         kept: Sequence[Tensor],
         wanted: Sequence[bool],
     ) -> None:
-        """What `products` was given and gave to keep; `wanted`: whether x and the weight have gradients."""
+        """What `products` was given and gave to keep; `wanted`: whether x, the weight and R have gradients."""
         self._x, self._weight, self._gain, self._blocks, self._kept = x, weight, gain, blocks, kept
         self.x = x.new_empty(x.shape) if wanted[0] else None
-        self.weight = torch.zeros_like(weight) if wanted[1] else None
+        left, right, _ = weight.tensors
+        self.weight = torch.zeros_like(left) if wanted[1] else None
+        self.right = torch.zeros_like(right) if right is not None and wanted[2] else None
         self.gain = None if gain is None else torch.zeros_like(gain)
 
     def add(self, d: Tensor, begin: int, end: int) -> None:
@@ -59,11 +64,17 @@ class Gradients:
         if self._gain is not None and self.gain is not None:
             d, d_gain = _norm_backward(d, self._gain, self._blocks, [part[begin:end] for part in self._kept])
             self.gain += d_gain
-        d = d.flatten(0, 1)
+        d, x = d.flatten(0, 1), self._x[begin:end].flatten(0, 1)
+        matrix, gradient = self._weight.tensors[0], self.weight
+        if isinstance(self._weight, LowRank):
+            if gradient is not None:
+                add_left_gradient(gradient, d, F.linear(x, self._weight.right))
+            d = self._weight.through_left(d)
+            matrix, gradient = self._weight.right, self.right
         if self.x is not None:
-            torch.mm(d, self._weight, out=self.x[begin:end].flatten(0, 1))
-        if self.weight is not None:
-            self.weight.addmm_(d.t(), self._x[begin:end].flatten(0, 1))
+            torch.mm(d, matrix, out=self.x[begin:end].flatten(0, 1))
+        if gradient is not None:
+            gradient.addmm_(d.t(), x)
 
 
 def _norm_backward(d: Tensor, gain: Tensor, blocks: list[int], kept: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from lsseq.nn.kernels.cpu.gradients import Arrays, add_weight_gradients, bias_gr
 from lsseq.nn.kernels.cpu.inputs import Gradients, products
 from lsseq.nn.kernels.layer import Kernel, Layer, States
 from lsseq.nn.kernels.once import once_differentiable
-from lsseq.nn.parts.transition import LowRank
+from lsseq.nn.parts.transition import LowRank, transition
 
 _GIVEN = ("h0", "c0", "weight", "right", "diagonal", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias")
 _D_RESULTS, _D_EVERY_STEP = ("d_output", "d_last_h", "d_last_c"), ("d_output", "d_cells")
@@ -37,7 +37,7 @@ def kernel(recurrence: str) -> Kernel:
         weights, gains = layer.weights, layer.gains
         h0, c0 = (*(state.to(x.dtype) for state in states), None)[:2]
         norm = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
-        given = (x, weights.input.weight, gains.input if gains else None)
+        given = (x, *weights.input.tensors[:2], gains.input if gains else None)
         given += (h0, c0, *weights.hidden.tensors, weights.input_bias, weights.hidden_bias, *norm)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
             results = _Sequence.apply(recurrence.lower(), layer, *given)  # type: ignore[no-untyped-call]
@@ -61,12 +61,12 @@ def _run_forward(
 
     Beside it what `products` gives to keep.
     """
-    x, weight, gain, *others = given
+    x, weight, right, gain, *others = given
     assert x is not None
     assert weight is not None
     arrays: Arrays = {name: part.contiguous() for name, part in zip(_GIVEN, others, strict=True) if part is not None}
     H, hidden = arrays["h0"].shape[1], layer.weights.hidden
-    sums, of_norm = products(x, weight, gain, _blocks(cell, H))
+    sums, of_norm = products(x, transition(weight, right), gain, _blocks(cell, H))
     inputs = arrays["inputs"] = sums.contiguous()
     T, B, columns = inputs.shape
     kept = T if saves else 1
@@ -96,7 +96,7 @@ def _results(arrays: Arrays, layer: Layer) -> tuple[Tensor, ...]:
 
 
 class _Sequence(torch.autograd.Function):
-    """(x (T, B, I), weight (G·H, I) and gain of its products, initial states, parameters) -> `_results`.
+    """(x (T, B, I), weight (G·H, I) or its factors and gain of its products, initial states, parameters) -> `_results`.
 
     The backward pass goes over the sequence from its end, some steps at a time, so that it holds the gradients of the
     gates for these only, and reads them again while they are in the cache.
@@ -107,13 +107,13 @@ class _Sequence(torch.autograd.Function):
         arrays, of_norm = _run_forward(cell, layer, given, saves=True)
         ctx.set_materialize_grads(False)
         ctx.cell, ctx.layer, ctx.names = cell, layer, tuple(arrays)
-        ctx.save_for_backward(*given[:3], *arrays.values(), *of_norm)
+        ctx.save_for_backward(*given[:4], *arrays.values(), *of_norm)
         return _results(arrays, layer)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_results: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, weight_x, gain_x, *saved = ctx.saved_tensors
+        x, weight_x, right_x, gain_x, *saved = ctx.saved_tensors
         arrays: Arrays = dict(zip(ctx.names, saved, strict=False))
         of_norm = saved[len(arrays) :]
         cell, layer = ctx.cell, ctx.layer
@@ -121,7 +121,8 @@ class _Sequence(torch.autograd.Function):
         names = _D_EVERY_STEP if layer.every_step else _D_RESULTS
         given: Arrays = {name: part for name, part in zip(names, d_results, strict=False) if part is not None}
         found, added = _empty_gradients(cell, arrays)
-        of_inputs = Gradients(x, weight_x, gain_x, _blocks(cell, H), of_norm, ctx.needs_input_grad[2:4])
+        weight = transition(weight_x, right_x)
+        of_inputs = Gradients(x, weight, gain_x, _blocks(cell, H), of_norm, ctx.needs_input_grad[2:5])
         length = -(-T // max(1, -(-T * B // _PIECE)))
         for end in range(T, 0, -length):
             begin = max(0, end - length)
@@ -132,7 +133,7 @@ class _Sequence(torch.autograd.Function):
             if name in found:
                 found[name] = found[name].sum(0)
         gradients = ((found | added).get(f"d_{name}") for name in _GIVEN)
-        return None, None, of_inputs.x, of_inputs.weight, of_inputs.gain, *gradients
+        return None, None, of_inputs.x, of_inputs.weight, of_inputs.right, of_inputs.gain, *gradients
 
 
 def _run_backward(cell: str, layer: Layer, part: Arrays, added: Arrays, begin: int) -> Tensor:
