@@ -56,3 +56,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(inner) for inner in value]
     return value
+
+
+def cost_line(values: Mapping[str, Any]) -> str:
+    """What a model costs, in one line."""
+    parts = [f"{values['parameters']:,} parameters", f"state of {values['state_size']:,} numbers"]
+    if "flops_per_token" in values:
+        measured = values.get("flops_per_token_measured")
+        less = "" if measured is None else f" ({measured:,} on this text)"
+        parts.append(f"{values['flops_per_token']:,} FLOPs a token{less}")
+    return "; ".join(parts)

@@ -69,9 +69,11 @@ def check(name: str) -> Checked:
 def _parameters(loaded: Loaded) -> int | None:
     import torch
 
+    from lsseq.model.cost import count_parameters
+
     with torch.device("meta"):
         model, known = _model(loaded.recipe)
-    return sum(parameter.numel() for parameter in model.parameters()) if known else None
+    return count_parameters(model) if known else None
 
 
 def _model(recipe: Recipe) -> tuple[SequenceModel, bool]:

@@ -15,6 +15,7 @@ from lsseq.evaluation.cache import CacheReader
 from lsseq.evaluation.dynamic import dynamic_reader, gradient_statistics
 from lsseq.evaluation.perplexity import evaluating, measure_split, protocol
 from lsseq.evaluation.reading import Reader, StaticReader, Tokenwise
+from lsseq.model.cost import cost, cost_on_text
 from lsseq.model.language_model import LanguageModel
 from lsseq.recipe import schema
 
@@ -46,7 +47,7 @@ def evaluate(
         keep: takes the nll of every token.
 
     Returns:
-        What `measure_split` returns, and `mode`, `protocol` and `seconds`.
+        What `measure_split` returns, what the model costs (`lsseq.model.cost`), and `mode`, `protocol` and `seconds`.
 
     Raises:
         RequestError: as `measure_split`; for dynamic evaluation also as `open_text`.
@@ -60,6 +61,10 @@ def evaluate(
         values = measure_split(
             model, split, vocabulary, evaluation, streams=streams, device=device, reader=reader, keep=keep
         )
+    with evaluating(model):
+        values |= cost(model)
+    if isinstance(reader, StaticReader):
+        values |= cost_on_text(model, reader.told.values(), split.tokens)
     return {
         **values,
         "mode": mode,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lsseq.data.batches import Batch, Window
-from lsseq.model.base import SequenceModel
+from lsseq.model.base import Extras, SequenceModel
 from lsseq.nn.state import State
 
 
@@ -41,12 +41,34 @@ class StaticReader:
     def __init__(self, model: SequenceModel) -> None:
         self.model = model
         self.state: State = None
+        self.told = Means()
 
     @torch.inference_mode()
     def read(self, batch: Batch, fresh: bool) -> Tensor:
         score = self.model.score(batch, None if fresh else self.state)
         self.state = score.state
+        self.told.add(score.extras, batch)
         return score.nll
+
+
+class Means:
+    """The means over a text of what a model tells of every token."""
+
+    def __init__(self) -> None:
+        self._sums: Extras = {}
+        self._tokens = 0
+
+    def add(self, extras: Extras, batch: Batch) -> None:
+        """What was told of a window: those that are (T, B, ·) count."""
+        told = {name: values for name, values in extras.items() if values.shape[:2] == batch.targets.shape}
+        self._tokens += batch.tokens if told else 0
+        for name, values in told.items():
+            counted = values.flatten(0, 1) if batch.mask is None else values[batch.mask]
+            self._sums[name] = self._sums.get(name, 0) + counted.sum(0, dtype=torch.float64)
+
+    def values(self) -> Extras:
+        """By name, without the dimensions of time and batch."""
+        return {name: total / self._tokens for name, total in self._sums.items()}
 
 
 class Tokenwise:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 import lsseq.nn as lnn
 from lsseq.errors import RequestError
-from lsseq.measure.forced import ForcedHMLSTM, columns
+from lsseq.measure.forced import ForcedHMLSTM
 from lsseq.nn.recurrent import Recurrent
 
 Layer = Recurrent | ForcedHMLSTM
 
 _LAYERS: dict[str, Callable[..., Layer]] = {"LSTM": lnn.LSTM, "GRU": lnn.GRU, "RNN": lnn.RNN, "HMLSTM": ForcedHMLSTM}
 _NAMESAKES: dict[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN, "HMLSTM": nn.LSTM}
-_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1, "HMLSTM": 4}
 
 
 @dataclass(frozen=True)
@@ -88,20 +87,12 @@ class Case:
 
     @property
     def products(self) -> int:
-        """Floating point operations of the forward pass's matrix products; a training step has three times as many.
+        """Floating point operations of the forward pass's products; a training step has three times as many.
 
-        2 T B · G H · (I + H) for the first layer, with H in the place of I for the others. With a rank r, factor by
-        factor: G H · (I + 2 r), or H · (G I + (1 + G) r) where the gates share a factor. Of an HM-LSTM those that its
-        boundaries ask for, but for single rows; in training it has about three times as many.
+        They are counted by `lsseq.nn.cost`, of an HM-LSTM those that its boundaries ask for.
         """
-        shape, gates, rank = self.shape, _GATES[self.cell], self.options.get("rank")
-        per_unit = 2 * shape.steps * shape.batch * shape.hidden
-        if self.cell == "HMLSTM":
-            return round(per_unit * gates * columns(shape.input, shape.hidden, self.options["boundary_rates"]))
-        inputs = gates * (shape.input + (shape.layers - 1) * shape.hidden)
-        sources = 1 if self.options.get("tied_rank") else gates
-        states = gates * shape.hidden if rank is None else (sources + gates) * rank
-        return per_unit * (inputs + shape.layers * states)
+        layer = replace(self, backend="auto", device=torch.device("meta")).ours()
+        return round(self.shape.steps * self.shape.batch * layer.flops())
 
     @property
     def _sizes(self) -> tuple[int, int, int]:

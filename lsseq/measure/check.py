@@ -21,6 +21,8 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("LSTM", {"recurrent_dropout": 0.25}),
     ("LSTM", {"weight_dropout": 0.5}),
     ("LSTM", {"rank": 16, "diagonal": True}),
+    ("LSTM", {"rank": 64}),
+    ("LSTM", {"rank": 16, "input_rank": 16, "tied_rank": True}),
     ("LSTM", {"norm": "layer"}),
     ("GRU", {}),
     ("GRU", {"zoneout_hidden": 0.1}),
@@ -32,6 +34,7 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("HMLSTM", {"boundary_rates": [0.3, 0.1]}),
     ("HMLSTM", {"boundary_rates": [0.3, 0.1], "gradient": "select"}),
     ("HMLSTM", {"boundary_rates": [0.3, 0.1], "norm": "layer"}),
+    ("HMLSTM", {"boundary_rates": [0.3, 0.1], "rank": 16}),
 )
 """Each cell with each option that changes its steps."""
 

@@ -20,7 +20,8 @@ class ForcedHMLSTM(lnn.HMLSTM):
 
     Args:
         boundary_rates: of each layer but the top one.
-        zoneout_cell, zoneout_hidden, norm, gradient, backend, device, dtype: as of `lsseq.nn.HMLSTM`.
+        zoneout_cell, zoneout_hidden, norm, gradient, rank, diagonal, tied_rank, backend, device, dtype: as of
+            `lsseq.nn.HMLSTM`.
 
     Raises:
         ValueError: not one rate a layer below the top, and what `lsseq.nn.HMLSTM` raises.
@@ -37,6 +38,9 @@ class ForcedHMLSTM(lnn.HMLSTM):
         zoneout_cell: float = 0.0,
         zoneout_hidden: float = 0.0,
         gradient: Literal["product", "select"] = "product",
+        rank: int | None = None,
+        diagonal: bool = False,
+        tied_rank: bool = False,
         backend: Literal["auto", "fused", "reference"] = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -54,6 +58,9 @@ class ForcedHMLSTM(lnn.HMLSTM):
             zoneout_cell=zoneout_cell,
             zoneout_hidden=zoneout_hidden,
             gradient=gradient,
+            rank=rank,
+            diagonal=diagonal,
+            tied_rank=tied_rank,
             backend=backend,
             device=device,
             dtype=dtype,
@@ -70,16 +77,8 @@ class ForcedHMLSTM(lnn.HMLSTM):
         none = tuple(x.new_zeros(B, 1) for _ in range(L))
         return super().forward(x, (tuple(state[:L]), tuple(state[L:]), none), boundaries)
 
-
-def columns(input: int, hidden: int, rates: Sequence[float]) -> float:
-    """By how many columns of weights a step multiplies, on average over the rows, for each of the 4H rows.
-
-    A layer's own product and that for the layer below are computed where its state has changed: where there is a
-    boundary below, or had been one of its own. That with the layer below is computed where there is a boundary below.
-    """
-    below, own = [1.0, *rates], [*rates, 0.0]
-    changes = [1 - (1 - b) * (1 - o) for b, o in zip(below, own, strict=True)]
-    sizes = [input, *[hidden] * len(rates)]
-    return sum(rate * size for rate, size in zip(below, sizes, strict=True)) + hidden * (
-        sum(changes) + sum(changes[1:])
-    )
+    def flops(self, below: Sequence[float] | None = None, changes: Sequence[float] | None = None) -> float:
+        """As `HMLSTM.flops`, by default with the shares to be expected of boundaries at these rates."""
+        rates, own = [1.0, *self.boundary_rates], [*self.boundary_rates, 0.0]
+        changed = [1 - (1 - b) * (1 - o) for b, o in zip(rates, own, strict=True)]
+        return super().flops(below or rates, changes or changed)

@@ -15,6 +15,7 @@ from lsseq.model.language_model import LanguageModel
 from lsseq.model.lesson import Lesson
 from lsseq.model.output import AdaptiveSoftmax, FullSoftmax, OutputLayer
 from lsseq.model.recurrence import LearnedState, Recurrence
+from lsseq.model.stacked import build_stack
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
 
@@ -77,10 +78,10 @@ def build_answering(model: schema.Model, form: Form) -> AnsweringModel:
 
 
 def build_recurrence(model: schema.Model, input_size: int) -> Recurrence:
-    """The recurrence that a recipe names, from the file of that name in `lsseq/model/recurrences`."""
+    """The recurrence that a recipe names, from the file of that name in `lsseq/model/recurrences`, in its stack."""
     module = importlib.import_module(f"lsseq.model.recurrences.{model.recurrence.replace('-', '_')}")
     build: Callable[[schema.Model, int], Recurrence] = module.build
-    return build(model, input_size)
+    return build(model, input_size) if model.stack.kind == "plain" else build_stack(model, input_size, build)
 
 
 def _tokens(model: schema.Model, vocabulary_size: int) -> TokenInput:

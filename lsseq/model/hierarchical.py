@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import lsseq.nn as lnn
 from lsseq.model.base import PENALTY, SUMS, Extras
 from lsseq.model.recurrence import Recurrence
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.state import State
 
 Prior = Callable[[Tensor, Tensor], Tensor]
@@ -51,6 +52,10 @@ class OutputModule(nn.Module):
             gates = torch.sigmoid(F.linear(h, self.gates))
             h = torch.cat([gates[..., l : l + 1] * output for l, output in enumerate(outputs)], dim=-1)
         return F.linear(h, self.weight).relu()
+
+    def flops(self) -> int:
+        """For one row and step; the layers' outputs are multiplied at every step."""
+        return weight_flops(self, "weight") + weight_flops(self, "gates")
 
     def extra_repr(self) -> str:
         return f"{self.sizes}, {self.output_size}, gated={self.gates is not None}"
@@ -104,6 +109,15 @@ class Hierarchical(Recurrence):
             if self.prior is not None:
                 extras[PENALTY] = self._penalty(self.prior, result.boundaries, result.sums)
         return self.output(result.outputs), cast(State, result.state), extras
+
+    def flops(self) -> float:
+        return self.hm.flops() + self.output.flops()
+
+    def flops_demanded(self, told: Extras) -> float:
+        if self.hm.detector == "soft":
+            return self.flops()
+        below, changes = [1.0, *told["boundaries"].tolist()], told["updates"].tolist()
+        return self.hm.flops(below, changes) + self.output.flops()
 
     def _penalty(self, prior: Prior, boundaries: Tensor, sums: Tensor) -> Tensor:
         """What the prior says, with the gradient of σ(2 a s), the hard sigmoid without its corners.

@@ -11,7 +11,7 @@ from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
 
 
-def initialise_recurrent(layer: lnn.LSTM | lnn.GRU | lnn.RNN, initialisation: schema.Initialisation) -> None:
+def initialise_recurrent(layer: lnn.LSTM | lnn.GRU | lnn.RNN | lnn.RHN, initialisation: schema.Initialisation) -> None:
     """Start a recurrent layer as a recipe says; `torch` keeps what the constructor did.
 
     Raises:
@@ -29,6 +29,8 @@ def initialise_recurrent(layer: lnn.LSTM | lnn.GRU | lnn.RNN, initialisation: sc
         init.forget_bias_(layer, initialisation.forget_bias)
     if initialisation.carry_bias is not None and isinstance(layer, lnn.GRU):
         init.carry_bias_(layer, initialisation.carry_bias)
+    if isinstance(layer, lnn.RHN):
+        layer.reset_biases()
 
 
 def initialise_hierarchy(hm: lnn.HMLSTM, initialisation: schema.Initialisation) -> None:

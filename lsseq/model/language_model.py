@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lsseq.model.base import PENALTY, SUMS, Output, Score
+from lsseq.model.base import PENALTY, SUMS, Extras, Output, Score
 from lsseq.model.embedding import TokenInput
 from lsseq.model.lesson import Lesson
 from lsseq.model.loss import IGNORED, at_least_float32
@@ -20,7 +20,7 @@ from lsseq.model.recurrent import RecurrentModel
 from lsseq.nn.state import State
 
 if TYPE_CHECKING:
-    from lsseq.data.batches import Batch
+    from lsseq.data.batches import Batch, Tokens
 
 
 class LanguageModel(RecurrentModel):
@@ -79,6 +79,20 @@ class LanguageModel(RecurrentModel):
     def nll(self, features: Tensor, batch: Batch) -> Tensor:
         """(T, B): the negative log-likelihood of each target in nats, 0 where it is masked; for evaluation."""
         return self.output.each_nll(features.flatten(0, 1), _counted(batch)).view(batch.targets.shape)
+
+    def flops(self) -> float | None:
+        """Floating point operations of a token in the forward pass, counted by `lsseq.nn.cost` as if everything was
+        computed at every step; None where the recurrence does not tell.
+
+        An embedding is looked up for nothing; one-hot input is a product as any other.
+        """
+        recurrence = self.recurrence.flops()
+        return None if recurrence is None else recurrence + self.output.flops()
+
+    def flops_demanded(self, told: Extras, targets: Tokens) -> float | None:
+        """The mean of those that a text demanded: from the means of what the recurrence told of it, and its tokens."""
+        recurrence = self.recurrence.flops_demanded(told)
+        return None if recurrence is None else recurrence + self.output.flops_demanded(targets)
 
     def forward(self, batch: Batch, state: State = None) -> Output:
         """The loss of a window: mean nll over the targets that count, and the regularisers."""

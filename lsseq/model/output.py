@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lsseq.data.batches import Tokens
 from lsseq.model.embedding import TokenInput
 from lsseq.model.loss import each_nll, total_nll
+from lsseq.nn.cost import weight_flops
 
 
 class OutputLayer(nn.Module, ABC):
@@ -39,6 +41,15 @@ class OutputLayer(nn.Module, ABC):
     @abstractmethod
     def logits(self, features: Tensor) -> Tensor:
         """(…, H) to (…, V): the logarithms of the probabilities, but for a number that all of a vector have added."""
+
+    @abstractmethod
+    def flops(self) -> int:
+        """Floating point operations of the products with weights for all logits of a vector (`lsseq.nn.cost`)."""
+
+    def flops_demanded(self, targets: Tokens) -> float:
+        """The mean of those that the probabilities of some targets (N,) demand."""
+        del targets
+        return self.flops()
 
 
 class FullSoftmax(OutputLayer):
@@ -82,6 +93,9 @@ class FullSoftmax(OutputLayer):
 
     def logits(self, features: Tensor) -> Tensor:
         return F.linear(features, self.matrix, self.bias)
+
+    def flops(self) -> int:
+        return 2 * self.matrix.numel()
 
     def extra_repr(self) -> str:
         return f"{self.size}, {len(self.bias)}" + (", tied" if self.weight is None else "")
@@ -141,6 +155,20 @@ class AdaptiveSoftmax(OutputLayer):
     def logits(self, features: Tensor) -> Tensor:
         log_p: Tensor = self.softmax.log_prob(features.reshape(-1, features.shape[-1]))
         return log_p.view(*features.shape[:-1], -1)
+
+    def flops(self) -> int:
+        return weight_flops(self.softmax.head, "weight") + sum(
+            map(self._flops_of_cluster, range(self.softmax.n_clusters))
+        )
+
+    def flops_demanded(self, targets: Tokens) -> float:
+        total: float = weight_flops(self.softmax.head, "weight")
+        for number, (low, high) in enumerate(pairwise(self.softmax.cutoffs)):
+            total += float(((targets >= low) & (targets < high)).mean()) * self._flops_of_cluster(number)
+        return total
+
+    def _flops_of_cluster(self, number: int) -> int:
+        return sum(weight_flops(layer, "weight") for layer in cast(nn.Sequential, self.softmax.tail[number]))
 
     def _split(self, features: Tensor, targets: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor, Tensor]]]:
         """The targets of the head (N,), and for each cluster the M rows whose targets are in it, what it reads there

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
-import lsseq.nn as lnn
 from lsseq.model.base import Extras
 from lsseq.nn.state import State, flatten_state, map_state
 
@@ -38,22 +37,37 @@ class Recurrence(nn.Module, ABC):
         del x
         return None
 
+    def flops(self) -> float | None:
+        """Floating point operations of a step of one stream, counted by `lsseq.nn.cost`; None where it does not tell.
+
+        Everything counts as computed at every step.
+        """
+        return None
+
+    def flops_demanded(self, told: Extras) -> float | None:
+        """The mean of those that a text demanded, from the means of what was told of it."""
+        del told
+        return self.flops()
+
 
 class Layers(Recurrence):
     """A module of `lsseq.nn` as a recurrence; its state is that module's."""
 
-    def __init__(self, rnn: lnn.LSTM | lnn.GRU | lnn.RNN) -> None:
+    def __init__(self, rnn: nn.Module) -> None:
         super().__init__()
         self.rnn = rnn
-        self.output_size = rnn.hidden_size
+        self.output_size = cast(int, rnn.hidden_size)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State, Extras]:
         output, state = self.rnn(x, state)
         return output, state, {}
 
     def zero_state(self, x: Tensor) -> State:
-        zeros = x.new_zeros(self.rnn.num_layers, x.shape[1], self.rnn.hidden_size)
-        return (zeros, zeros) if isinstance(self.rnn, lnn.LSTM) else zeros
+        return cast(Any, self.rnn).zero_state(x)
+
+    def flops(self) -> float | None:
+        count = getattr(self.rnn, "flops", None)
+        return None if count is None else float(count())
 
 
 class Stack(Recurrence):
@@ -78,6 +92,10 @@ class Stack(Recurrence):
     def zero_state(self, x: Tensor) -> State:
         states = tuple(cast(Recurrence, layer).zero_state(x) for layer in self.layers)
         return None if any(state is None for state in states) else states
+
+    def flops(self) -> float | None:
+        each = [cast(Recurrence, layer).flops() for layer in self.layers]
+        return None if None in each else sum(cast(list[float], each))
 
 
 class LearnedState(nn.Module):

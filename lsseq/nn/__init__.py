@@ -15,21 +15,43 @@ from lsseq.nn import init, random, state
 from lsseq.nn.dropout import Dropout, EmbeddingDropout
 from lsseq.nn.explain import explain
 from lsseq.nn.gru import GRU
+from lsseq.nn.highway import Highway
 from lsseq.nn.hmlstm import HMLSTM
 from lsseq.nn.kernels.hierarchy import HMOutput
 from lsseq.nn.lstm import LSTM
+from lsseq.nn.parts.repetitions import RandomSteps
+from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
+from lsseq.nn.stacks.depth import StochasticDepth
+from lsseq.nn.stacks.fractal import FractalStack
+from lsseq.nn.stacks.paths import DropPath
+from lsseq.nn.stacks.residual import ResidualStack
+from lsseq.nn.stacks.steps import set_steps
+from lsseq.nn.stacks.swapout import Swapout
+from lsseq.nn.stacks.tied import TiedStack
+from lsseq.nn.stacks.transition import DeepTransition
 
 __all__ = [
     "GRU",
     "HMLSTM",
     "LSTM",
+    "RHN",
     "RNN",
+    "DeepTransition",
+    "DropPath",
     "Dropout",
     "EmbeddingDropout",
+    "FractalStack",
     "HMOutput",
+    "Highway",
+    "RandomSteps",
+    "ResidualStack",
+    "StochasticDepth",
+    "Swapout",
+    "TiedStack",
     "explain",
     "init",
     "random",
+    "set_steps",
     "state",
 ]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
+from lsseq.nn.parts.coins import shape_of
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
 
 
@@ -32,9 +33,8 @@ class Dropout(nn.Module):
             raise ValueError(f"Dropout: expected an input (T, B, H), got {x.dim()} dimensions")
         if not self.training or self.p == 0.0:
             return x
-        T, B, H = x.shape
-        steps = T if self.mask == "step" else 1
-        events = Draws.here(draw_key()).mask(Kind.DROPOUT, self.p, (steps, B, H), x.device)
+        shape = shape_of(x, self.mask, x.shape[-1])
+        events = Draws.here(draw_key()).mask(Kind.DROPOUT, self.p, shape, x.device)
         return x * keep_scale(events, self.p, x.dtype)
 
     def extra_repr(self) -> str:

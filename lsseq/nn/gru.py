@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lsseq.nn.checks import MaskOver, check_member
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.recurrent import Backend, Recurrent
 from lsseq.nn.weights import first_device
 
@@ -36,6 +37,7 @@ class GRU(Recurrent, nn.GRU):
             code of Ba et al. 2016). It adds the gains `norm_ih_l{k}` and `norm_hh_l{k}` (3H); b_ih and b_hh are the
             norms' biases.
         rank, diagonal, tied_rank: W_h of each gate is L R, or L R + diag(D), as for `lsseq.nn.LSTM`.
+        input_rank: W_i of each gate is L R, as for `lsseq.nn.LSTM`.
         dropout, dropout_mask, weight_dropout, recompute, backend: as for `lsseq.nn.LSTM`.
 
     Input, state and results are those of `torch.nn.GRU`: `output, h = gru(x, h0)`, output (T, B, H) and state
@@ -107,3 +109,9 @@ class GRU(Recurrent, nn.GRU):
     @property
     def variant(self) -> str:
         return self.reset
+
+    def flops(self) -> int:
+        """As `Recurrent.flops`; a shared R that sees the state and the state that was reset is multiplied twice."""
+        twice = self.rank is not None and self.tied_rank and self.reset == "before"
+        again = sum(weight_flops(self, f"weight_hh_l{k}_right") for k in range(self.num_layers)) if twice else 0
+        return super().flops() + again

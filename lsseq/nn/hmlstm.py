@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lsseq.nn.cells.hmlstm import HMState, HMWeights
 from lsseq.nn.checks import check_member, check_rate
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.kernels.dispatch import Choice, Request, choose, describe, hm_kernel
 from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.followed import followed
@@ -204,6 +205,26 @@ class HMLSTM(nn.Module):
             factors = Factors(4, max(self.hidden_size), self.rank, self.tied_rank, known=False)
             request = replace(request, factors=factors)
         return choose(request)
+
+    def flops(self, below: Sequence[float] | None = None, changes: Sequence[float] | None = None) -> float:
+        """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`).
+
+        Without shares all products are counted at every step. With them that from below is counted where there is a
+        boundary below, those with a layer's state where it has changed, as the kernels compute them; the few rows by
+        which a detector may fire elsewhere are not.
+
+        Args:
+            below: of each layer, the share of steps with a boundary below it; 1 for the first.
+            changes: of each layer, the share of steps at which it does not copy.
+        """
+        L = self.num_layers
+        below, changes = below or [1.0] * L, changes or [1.0] * L
+        shares = {"ih": below, "hh": changes, "th": [*changes[1:], 0.0]}
+        return sum(
+            share * weight_flops(self, f"weight_{of}_l{k}")
+            for of, each in shares.items()
+            for k, share in enumerate(each)
+        )
 
     def _hierarchy(self, boundaries: Tensor | None, straight_through: bool) -> Hierarchy:
         draws_masks = max(self.zoneout_cell, self.zoneout_hidden) > 0.0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 
-def orthogonal_(layer: nn.RNNBase) -> None:
+def orthogonal_(layer: nn.Module) -> None:
     """Each gate's block of each weight (semi-)orthogonal (Saxe et al. 2014), biases 0.
 
     Of low rank, L and R are then the factors of a random orthogonal matrix that is cut to the rank. The diagonal keeps
@@ -22,7 +22,7 @@ def orthogonal_(layer: nn.RNNBase) -> None:
     _by_gate(layer, nn.init.orthogonal_)
 
 
-def glorot_(layer: nn.RNNBase) -> None:
+def glorot_(layer: nn.Module) -> None:
     """Each gate's block of each weight uniform in ±√(6 / (rows + columns)) (Glorot and Bengio 2010), biases 0.
 
     L and R of low rank are taken for weights, as in the code of Miceli Barone (2016), which makes their product smaller
@@ -31,7 +31,7 @@ def glorot_(layer: nn.RNNBase) -> None:
     _by_gate(layer, nn.init.xavier_uniform_)
 
 
-def uniform_(layer: nn.RNNBase, half_width: float) -> None:
+def uniform_(layer: nn.Module, half_width: float) -> None:
     """All weights and biases uniform in ±half_width (Zaremba et al. 2014)."""
     for name, parameter in layer.named_parameters():
         if name.startswith(("weight_", "bias_")):
@@ -72,7 +72,8 @@ def _second_gate_bias(layer: nn.RNNBase, value: float) -> None:
                 parameter[H : 2 * H] = value if name.startswith("bias_ih") else 0.0
 
 
-def _by_gate(layer: nn.RNNBase, init: Callable[[Tensor], Tensor]) -> None:
+def _by_gate(layer: nn.Module, init: Callable[[Tensor], Tensor]) -> None:
+    H = cast(int, layer.hidden_size)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name.startswith("bias_"):
@@ -84,5 +85,5 @@ def _by_gate(layer: nn.RNNBase, init: Callable[[Tensor], Tensor]) -> None:
                 for factor in torch.split(parameter, rank):
                     init(factor)
             elif name.startswith("weight_") and parameter.dim() == 2:
-                for gate in torch.split(parameter, layer.hidden_size):
+                for gate in torch.split(parameter, H):
                     init(gate)

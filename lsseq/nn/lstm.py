@@ -42,9 +42,13 @@ class LSTM(Recurrent, nn.LSTM):
         rank: each gate's matrix of W_hh is L R, of this rank (Miceli Barone 2016): `weight_hh_l{k}` is replaced by
             `weight_hh_l{k}_left` (4H, r) and `weight_hh_l{k}_right` (4r, H). `reference` multiplies by the factors one
             after the other, and so does `fused` on a CPU where that is cheaper; else, for `cudnn` and on CUDA, the
-            matrix is composed once a call.
+            matrix is composed once a call. With `proj_size` the factors are of W_hh (4H, P), and the projection stays
+            whole: it is itself a factor, of rank P, that the gates share.
+        input_rank: the same of W_ih in every layer: `weight_ih_l{k}_left` (4H, r) and `weight_ih_l{k}_right` (4r, I), I
+            the size of what the layer reads, for which r must not be too large.
         diagonal: adds diag(D) to each L R: `weight_hh_l{k}_diag` (4H).
-        tied_rank: the gates share R: `weight_hh_l{k}_right` is (r, H) (the projection of Sak et al. 2014).
+        tied_rank: the gates share R: `weight_hh_l{k}_right` is (r, H) (the projection of Sak et al. 2014), and with an
+            `input_rank` `weight_ih_l{k}_right` is (r, I).
         norm: `layer` normalises both products over all 4H gates, and the cell inside the output's tanh only, not the
             cell that is carried (Ba et al. 2016). It adds parameters: gains `norm_ih_l{k}` and `norm_hh_l{k}` (4H),
             `norm_c_l{k}` (H), and `norm_c_bias_l{k}` (H) unless `bias` is False; b_ih and b_hh are the biases of the

@@ -48,6 +48,13 @@ class Kind(IntEnum):
     DROPOUT = 5
     EMBEDDING_DROPOUT = 6
     BOUNDARY = 7
+    STOCHASTIC_DEPTH = 8
+    SWAPOUT_INPUT = 9
+    SWAPOUT_BRANCH = 10
+    DROP_PATH = 11
+    REPETITIONS = 12
+    STATE_DROPOUT = 13
+    PATH = 14
 
 
 _BLOCK = 1 << 16

@@ -271,6 +271,10 @@ class Recurrent(Parameters):
         sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 2 if self.recurrence == "LSTM" else 1]
         return tuple(like.new_zeros(self.num_layers * self._directions, *batch, size) for size in sizes)
 
+    def zero_state(self, input: Tensor) -> Any:
+        """The initial state for an input, as a call without a state has it: zeros."""
+        return self._hidden(self._states(input, None))
+
     def _check(self, x: Tensor, states: States) -> None:
         """Raises RuntimeError or ValueError unless x is (T, B, I), T > 0, and the states fit."""
         self.check_input(x, None)

@@ -30,6 +30,7 @@ class RNN(Recurrent, nn.RNN):
         norm: `layer` normalises each of the two products over its H units (Ba et al. 2016, applied as in their LSTM).
             It adds the gains `norm_ih_l{k}` and `norm_hh_l{k}` (H); b_ih and b_hh are the norms' biases.
         rank, diagonal, tied_rank: W_hh is L R, or L R + diag(D), as for `lsseq.nn.LSTM`; one gate shares with none.
+        input_rank: W_ih is L R, as for `lsseq.nn.LSTM`.
         dropout, dropout_mask, weight_dropout, recompute, backend: as for `lsseq.nn.LSTM`.
 
     Input, state and results are those of `torch.nn.RNN`: `output, h = rnn(x, h0)`, output (T, B, H) and state

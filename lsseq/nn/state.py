@@ -45,6 +45,12 @@ def select_rows(state: State, rows: Tensor) -> State:
     return map_state(lambda tensor: tensor.index_select(-2, rows.to(tensor.device)), state)
 
 
+def choose_rows(rows: Tensor, yes: State, no: State) -> State:
+    """The rows of one state where `rows` (B, 1) is True, of another one of the same structure where it is False."""
+    others = iter(flatten_state(no).values())
+    return map_state(lambda tensor: torch.where(rows, tensor, next(others)), yes)
+
+
 def flatten_state(state: State, prefix: str = "state") -> dict[str, Tensor]:
     """The tensors of a state by name, to be saved; `unflatten_state` gives the state back.
 

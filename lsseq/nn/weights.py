@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.kernels.dispatch import Choice
 from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.layer import Gains, Weights
@@ -58,6 +59,10 @@ class Parameters(nn.RNNBase):
     def _columns(self, layer: int) -> int:
         """The size of what a layer reads."""
         return self.input_size if layer == 0 else (self.proj_size or self.hidden_size) * self._directions
+
+    def flops(self) -> int:
+        """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
+        return weight_flops(self, "weight")
 
     def _add_parameters(self, device: torch.device | str | None) -> None:
         """What the options need, freshly started.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from lsseq.errors import RequestError, RunError
 from lsseq.model.base import SequenceModel
+from lsseq.model.cost import count_parameters
 from lsseq.nn import explain
 from lsseq.recipe import Loaded, dump_recipe, load_recipe
 from lsseq.recipe.schema import Recipe
@@ -20,12 +23,14 @@ from lsseq.training.budget import Budget
 from lsseq.training.device import MixedPrecision, choose_device
 from lsseq.training.environment import environment, note_environment
 from lsseq.training.interrupt import stop_on_signals
-from lsseq.training.loop import train
+from lsseq.training.loop import FIGURES, train
 from lsseq.training.paths import with_absolute_paths
 from lsseq.training.progress import Progress
 from lsseq.training.resume import refuse_changes
 from lsseq.training.state import Figures, LoopState
 from lsseq.training.work import TextWork, Work, open_work
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,39 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         return _result(folder, state, work)
 
 
+def start_run(loaded: Loaded, path: Path, fill: Callable[[SequenceModel, Work], Value]) -> Value:
+    """Write a run that stands before its first step, with weights of its own; `train_recipe` goes on with it.
+
+    Its checkpoints `best` and `last` hold these weights, and what they achieve on valid is what training has to beat.
+
+    Args:
+        loaded: the recipe.
+        path: must not exist, or be empty.
+        fill: gives the model its weights.
+
+    Returns:
+        What `fill` returns.
+
+    Raises:
+        RequestError: the folder is taken or in use, the device is missing, or the data cannot be read.
+    """
+    loaded = replace(loaded, recipe=with_absolute_paths(loaded.recipe))
+    with RunFolder.claim(path, resume=False) as folder, loaded.blame():
+        device = prepare_device(loaded.recipe)
+        work = open_work(loaded.recipe)
+        state = build_state(loaded.recipe, work, device)
+        value = fill(state.model, work)
+        valid = work.measure(state.model, device)
+        state.best = state.latest = {"step": 0, **{name: valid[name] for name in FIGURES if name in valid}}
+        note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=False)
+        work.save(folder.path)
+        write_checkpoint(folder.checkpoint("best"), {"weights": state.weights()}, state.values())
+        write_checkpoint(folder.checkpoint("last"), *state.save())
+        # The last of all, since it makes the folder a run: without its checkpoint this one would start anew.
+        folder.write_recipe(dump_recipe(loaded.recipe))
+        return value
+
+
 def prepare_device(recipe: Recipe) -> torch.device:
     """The device of a recipe, ready to give the same bits again.
 
@@ -140,11 +178,6 @@ def start_from(source: str, model: SequenceModel, work: Work) -> None:
             hint=f"the model section must be that of {folder.recipe}",
         )
     model.load_state_dict(theirs)
-
-
-def count_parameters(model: SequenceModel) -> int:
-    """The numbers that are trained; a tied weight counts once."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _train(state: LoopState, recipe: Recipe, work: Work, folder: RunFolder) -> None:

@@ -15,10 +15,11 @@ from lsseq.data.corpus import load_corpus
 from lsseq.data.tasks import known_form
 from lsseq.data.tasks.examples import at_the_end
 from lsseq.model.base import SequenceModel
+from lsseq.model.cost import count_parameters
 from lsseq.model.factory import build_answering, build_model
 from lsseq.recipe import KeyFault
 from lsseq.recipe.schema import Recipe
-from lsseq.training.session import count_parameters, prepare_device
+from lsseq.training.session import prepare_device
 from lsseq.training.state import LoopState, total_steps
 from lsseq.training.step import make_step
 from lsseq.training.work import open_work

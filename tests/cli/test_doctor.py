@@ -21,7 +21,7 @@ Cli = Callable[..., Any]
 
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    monkeypatch.setattr(check, "_SHAPE", Shape(16, 32, batch=4, steps=4))
+    monkeypatch.setattr(check, "_SHAPE", Shape(16, 64, batch=4, steps=4))
     monkeypatch.setattr(check, "_PAIRS", 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return cli_in_process(capfd)

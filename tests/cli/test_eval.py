@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def test_json_has_the_keys_of_the_interface(run: Path, run_cli: Cli) -> None:
     values = json.loads(run_cli("eval", run, "--split", "test", "--json", check=0).stdout)
     assert set(values) == {
         *("nll", "perplexity", "bpc", "split", "tokens", "characters", "mode", "protocol", "seconds"),
+        *("parameters", "state_size", "flops_per_token"),
     }
     assert values["perplexity"] == math.exp(values["nll"])
     assert (values["split"], values["mode"]) == ("test", "deterministic")
@@ -51,6 +53,7 @@ def test_tokens_of_a_text_and_the_table(run: Path, cli: Cli, tmp_path: Path) -> 
     assert float(lines[2].split()[1]) == pytest.approx(mean, rel=1e-4)
     assert lines[3].startswith(f"{text}: 10 tokens, 10 characters; ")
     assert lines[4] == "deterministic; state carried, 1 stream"
+    assert re.fullmatch(r"[\d,]+ parameters; state of 32 numbers; [\d,]+ FLOPs a token", lines[5])
 
 
 def test_modes_and_the_evaluation_keys(run: Path, cli: Cli) -> None:
@@ -92,6 +95,16 @@ def test_wrong_requests(args: list[str], message: str, run: Path, cli: Cli) -> N
     result = cli("eval", run, *args, check=2)
     assert result.stderr.splitlines()[0] == message
     assert result.stdout == ""
+
+
+def test_what_copying_saved(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    make_run(tmp_path / "run", tiny_recipe(small_text, model={"recurrence": "hm-lstm", "layers": 2}))
+    values = json.loads(cli("eval", tmp_path / "run", "--streams", 3, "--json", check=0).stdout)
+    assert values["flops_per_token_measured"] < values["flops_per_token"]
+    shown = cli("eval", tmp_path / "run", "--streams", 3, check=0).stdout
+    assert f"FLOPs a token ({values['flops_per_token_measured']:,} on this text)" in shown
+    dynamic = json.loads(cli("eval", tmp_path / "run", "--cache", "--json", check=0).stdout)
+    assert "flops_per_token_measured" not in dynamic
 
 
 def test_faults_of_runs_and_texts(run: Path, cli: Cli, tmp_path: Path, small_text: Path) -> None:

@@ -36,10 +36,13 @@ def test_operations_of_the_products() -> None:
     assert Case("GRU", {"rank": 2, "tied_rank": True}, replace(SHAPE, layers=2)).products == 2 * 21 * 6 * (
         3 * 11 + 2 * 8
     )
-    # W x, U h, V h of the layer above; W h of the layer below, U h and V h; W h and U h.
-    columns = (5 + 6) + (0.37 * 6 + 0.3 * 6 + 0.37 * 6) + (0.1 * 6 + 0.1 * 6 + 0.1 * 6)
+    both = {"rank": 2, "input_rank": 3}
+    assert Case("GRU", both, SHAPE).products == 2 * 21 * (3 * 3 * (5 + 6) + 2 * 3 * (6 + 6))
+    assert Case("GRU", {**both, "tied_rank": True}, SHAPE).products == 2 * 21 * (3 * (5 + 18) + 2 * (6 + 18))
+    # W x, U h, V h of the layer above; W h of the layer below, U h and V h; W h and U h. Two layers have a detector.
+    with_detector = (5 + 6 + 0.37 * 6) + (0.3 * 6 + 0.37 * 6 + 0.1 * 6)
     hm_lstm = Case("HMLSTM", {"boundary_rates": [0.3, 0.1]}, replace(SHAPE, layers=3))
-    assert hm_lstm.products == pytest.approx(2 * 21 * 24 * columns, abs=1)
+    assert hm_lstm.products == pytest.approx(2 * 21 * (25 * with_detector + 24 * (0.1 * 6 + 0.1 * 6)), abs=1)
 
 
 def test_nothing_is_timed_where_any_back_end_deviates(monkeypatch: pytest.MonkeyPatch) -> None:

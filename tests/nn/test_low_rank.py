@@ -318,6 +318,8 @@ def test_cost() -> None:
     assert Factors(4, 1000, 800, tied=True, states=many).cost == pytest.approx(1.0)
     assert Factors(3, 1000, 750, tied=True, states=many).cost == pytest.approx(1.0)
     assert Factors(3, 1000, 500, tied=False, states=500).cost == pytest.approx(0.5)
+    assert Factors(4, 1000, 60, tied=False, columns=120, states=many).cost == pytest.approx(60 * (160 + 1000) / 120_000)
+    assert Factors(4, 1000, 60, tied=True, columns=120, states=many).cost == pytest.approx(60 * (160 + 4000) / 480_000)
 
 
 @pytest.mark.skipif(isinstance(native.compiled(), str), reason="no fused kernels")

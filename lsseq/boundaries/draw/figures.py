@@ -16,6 +16,7 @@ from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from lsseq.boundaries.score import Report
 
@@ -38,17 +39,11 @@ def save_figure(path: Path, excerpt: Excerpt, report: Report, *, rates: Rates | 
     Raises:
         RequestError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise RequestError(
-            "figures need matplotlib, which is not installed here", hint="pip install 'lsseq[plots]' installs it"
-        ) from error
     rows = [slice(start, start + ROW) for start in range(0, min(len(excerpt.symbols), ROW * ROWS), ROW)]
     levels = report.values.get("gold", [])
     below = bool(rates is not None and len(rates.steps)) + bool(report.lengths) + len(levels)
     heights = [0.4 + 0.16 * len(_bands(excerpt))] * len(rows) + [2.6] * below
-    figure = Figure(figsize=(12, sum(heights) + 0.6), layout="constrained")
+    figure = new_figure(12, sum(heights) + 0.6)
     axes = iter(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0] if heights else [])
     for row in rows:
         raster(next(axes), excerpt, row)
@@ -62,6 +57,21 @@ def save_figure(path: Path, excerpt: Excerpt, report: Report, *, rates: Rates | 
         # Symbols that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches.
+
+    Raises:
+        RequestError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise RequestError(
+            "figures need matplotlib, which is not installed here", hint="pip install 'lsseq[plots]' installs it"
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _bands(excerpt: Excerpt) -> list[tuple[str, str, npt.NDArray[np.floating]]]:

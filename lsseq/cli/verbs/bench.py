@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     *("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"),
-    *("rank", "diagonal", "tied_rank", "norm", "reset"),
+    *("rank", "input_rank", "diagonal", "tied_rank", "norm", "reset"),
     *("boundary_rates", "gradient"),
 )
 _SIZES = ("input", "hidden", "layers", "batch", "steps")
@@ -58,6 +58,7 @@ Examples:
 @_rate("--recurrent-dropout", "Rate of dropping candidates (LSTM, GRU).")
 @_rate("--weight-dropout", "Rate of dropping hidden-to-hidden weights.")
 @click.option("--rank", type=click.IntRange(1), metavar="R", help="Hidden-to-hidden matrices of this rank.")
+@click.option("--input-rank", type=click.IntRange(1), metavar="R", help="Input-to-hidden matrices of this rank.")
 @click.option("--diagonal", is_flag=True, default=None, help="A diagonal beside them.")
 @click.option("--tied-rank", is_flag=True, default=None, help="One factor for all gates.")
 @click.option("--norm", type=click.Choice(["layer"]), help="Layer normalisation.")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import json_option, print_json
+from lsseq.cli.common import cost_line, json_option, print_json
 from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from lsseq.recipe.schema import Expected, Recipe, Task
 
 UNITS = {
@@ -39,6 +41,7 @@ Examples:
 @click.option("--text", metavar="FILE", type=click.Path(path_type=Path), help="Measure this text instead.")
 @click.option("--streams", type=click.IntRange(1), metavar="N", help="Parts read side by side: faster on long texts.")
 @click.option("--window", type=click.IntRange(1), metavar="N", help="Steps computed at once; no effect on the figures.")
+@click.option("--steps", type=click.IntRange(1), metavar="K", help="Run layers that are repeated so many times.")
 @click.option("--dynamic", is_flag=True, help="Dynamic evaluation: the weights follow the text.")
 @click.option("--cache", is_flag=True, help="Neural cache: a pointer to the recent past.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
@@ -57,6 +60,7 @@ def command(
     text: Path | None,
     streams: int | None,
     window: int | None,
+    steps: int | None,
     dynamic: bool,
     cache: bool,
     checkpoint: str,
@@ -101,6 +105,8 @@ def command(
     from lsseq.evaluation.text import file_split
 
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]
+    if steps is not None:
+        _run_for(trained.model, steps)
     name = None if text is not None else split or "valid"
     measured = (
         file_split(text, trained.vocabulary, recipe.data)
@@ -118,6 +124,8 @@ def command(
         device=trained.device,
         keep=each,
     )
+    if steps is not None:
+        values["steps"] = steps
     if name is not None:
         values["split"] = name
         values |= compared(values, recipe.expected, name)
@@ -168,12 +176,22 @@ def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
     return load_recipe(str(RunFolder.open(run).recipe), overrides).recipe
 
 
+def _run_for(model: Module, steps: int) -> None:
+    from lsseq.nn import set_steps
+
+    try:
+        set_steps(model, steps)
+    except ValueError as error:
+        raise RequestError(f"--steps {steps}: {error}") from error
+
+
 def compared(values: dict[str, Any], expected: Sequence[Expected], split: str) -> dict[str, Any]:
     """`expected` and `met`: what the recipe states for this split, and whether the figures are within its tolerance.
 
-    A stated figure is of the model as it was trained, so nothing is compared with dynamic evaluation or the cache.
+    A stated figure is of the model as it was trained, so nothing is compared with dynamic evaluation, the cache or
+    another number of steps.
     """
-    if values["mode"] != "deterministic":
+    if values["mode"] != "deterministic" or "steps" in values:
         return {}
     stated = [one for one in expected if one.split == split and one.metric in values]
     if not stated:
@@ -208,4 +226,6 @@ def _print(values: dict[str, Any], measured: str) -> None:
     _print_expected(values)
     characters = f", {values['characters']:,} characters" if "characters" in values else ""
     click.echo(f"{measured}: {values['tokens']:,} tokens{characters}; {values['seconds']:.1f} s")
-    click.echo(f"{values['mode']}; {values['protocol']}")
+    steps = f"; layers repeated {values['steps']} times" if "steps" in values else ""
+    click.echo(f"{values['mode']}; {values['protocol']}{steps}")
+    click.echo(cost_line(values))

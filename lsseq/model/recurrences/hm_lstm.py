@@ -13,8 +13,8 @@ from lsseq.recipe.faults import KeyFault
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The HM-LSTM that a recipe describes."""
-    refuse(model, "activation", "reset", "input_rank", "recompute", "initialisation.carry_bias")
-    refuse(model, "dropout.hidden", "dropout.recurrent", "dropout.weight")
+    refuse(model, "rhn", "activation", "reset", "input_rank", "recompute", "initialisation.carry_bias")
+    refuse(model, "dropout.hidden", "dropout.recurrent", "dropout.weight", "dropout.state")
     sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden
     if model.boundary.target != "none" and len(sizes) == 1:
         raise KeyFault("model.boundary.target", "an HM-LSTM of one layer has no detector to be taught")

@@ -12,6 +12,6 @@ from lsseq.recipe import schema
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The LSTM layers that a recipe describes."""
-    refuse(model, "boundary", "hierarchy", "activation", "reset", "initialisation.carry_bias")
+    refuse(model, "boundary", "hierarchy", "rhn", "activation", "reset", "dropout.state", "initialisation.carry_bias")
     make = partial(lnn.LSTM, zoneout_cell=model.zoneout.cell, recurrent_dropout=model.dropout.recurrent)
     return build_plain(model, input_size, make)

@@ -8,6 +8,7 @@ CHEAPER = 0.9
 """The relative cost (`Factors.cost`) up to which the CPU's kernels are faster factor by factor.
 
 Measured with training steps on one thread, H 256 to 1024, B 4 to 128, T 30: the two were even at costs of 0.88 to 0.94.
+For the input, H and I of 256 and 512, B 32, T 30: at 0.84 to 0.95.
 """
 
 _LONG = 1 << 12
@@ -25,7 +26,7 @@ class Factors:
     dropped: bool = False
     """Whether entries of the weights are dropped, which only the whole matrix has."""
     columns: int | None = None
-    """S: of the whole matrix, where they are not as many as units."""
+    """I, where they multiply the input; None where it is the state."""
     called: str = "weights"
     """What they are, in a sentence."""
     known: bool = True
@@ -37,11 +38,14 @@ class Factors:
     def cost(self) -> float:
         """Multiplications factor by factor, over those with the whole matrix and to compose it.
 
-        For each state G r (S + H), or r (S + G H) where the gates share R, over G H S; to compose, G H S r.
+        For each state 2 G H r, or (1 + G) H r where the gates share R, over G H²; to compose, G H² r. For each input
+        G r (4/3 I + H), or r (4/3 I + G H), over G H I; to compose, G H I r. R x is computed in the forward pass and
+        once more in the backward pass, which makes a third more of it.
         """
         size = self.units if self.columns is None else self.columns
         sources = 1 if self.tied else self.gates
-        factored = self.states * (sources * size + self.gates * self.units) * self.rank
+        reads = size if self.columns is None else 4 / 3 * size
+        factored = self.states * (sources * reads + self.gates * self.units) * self.rank
         return factored / (self.gates * self.units * size * (self.states + self.rank))
 
     def composed(self, backend: str, device: str) -> tuple[bool, str]:

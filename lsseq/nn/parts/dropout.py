@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from lsseq.nn.parts.coins import shape_of
 from lsseq.nn.random import Draws, Kind, bernoulli, keep_scale
 
 Drop = Callable[[Tensor, int], Tensor]
@@ -19,7 +20,7 @@ def recurrent_dropout(rate: float, draws: Draws | None, inputs: Tensor, units: i
     """
     if rate == 0.0 or draws is None:
         return lambda candidate, _: candidate
-    masks = draws.mask(Kind.RECURRENT_DROPOUT, rate, (len(inputs), inputs.shape[1], units), inputs.device)
+    masks = draws.mask(Kind.RECURRENT_DROPOUT, rate, shape_of(inputs, "step", units), inputs.device)
     factors = keep_scale(masks, rate, inputs.dtype).unbind(0)
     return lambda candidate, t: candidate * factors[t]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lsseq.nn.parts.coins import Coin
 from lsseq.nn.random import Draws, Kind
 
 Mix = Callable[[Tensor, Tensor, int], Tensor]
@@ -21,9 +22,9 @@ def zoneout(rate: float, draws: Draws | None, kind: Kind, inputs: Tensor, units:
     """
     if rate == 0.0:
         return lambda _old, new, _t: new
-    if draws is None:
-        return lambda old, new, _t: torch.lerp(new, old, rate)
-    masks = draws.mask(kind, rate, (len(inputs), inputs.shape[1], units), inputs.device)
+    kept = Coin(kind, rate).toss(draws, inputs, units)
+    if isinstance(kept, float):
+        return lambda old, new, _t: torch.lerp(new, old, kept)
     # As numbers, because lerp is exact at 0 and 1, and several times faster than where in both passes.
-    keeps = masks.to(inputs.dtype).unbind(0)
+    keeps = kept.unbind(0)
     return lambda old, new, t: torch.lerp(new, old, keeps[t])

@@ -23,6 +23,7 @@ from lsseq.recipe.schema.model import (
 )
 from lsseq.recipe.schema.recipe import Recipe
 from lsseq.recipe.schema.section import Section
+from lsseq.recipe.schema.stack import DropPath, RandomSteps, RecurrentHighway, Stack, StochasticDepth, Swapout
 from lsseq.recipe.schema.task import Task
 from lsseq.recipe.schema.training import Averaging, Schedule, Training
 
@@ -30,6 +31,7 @@ __all__ = [
     "Averaging",
     "Boundary",
     "Data",
+    "DropPath",
     "Dropout",
     "DynamicEvaluation",
     "Evaluation",
@@ -42,13 +44,18 @@ __all__ = [
     "NeuralCache",
     "Prior",
     "Published",
+    "RandomSteps",
     "Recipe",
+    "RecurrentHighway",
     "Regularisation",
     "Schedule",
     "Section",
     "SentencePiece",
     "Slope",
     "SplitName",
+    "Stack",
+    "StochasticDepth",
+    "Swapout",
     "Task",
     "Teachers",
     "TextSplits",

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lsseq.errors import nearest
 from lsseq.recipe.schema.section import Count, DropRate, NonNegative, OpenRate, Positive, Rate, Section, broken
+from lsseq.recipe.schema.stack import RecurrentHighway, Stack
 
 
 class Zoneout(Section):
@@ -36,6 +37,8 @@ class Dropout(Section):
     """The candidate that is added to the cell state, without memory loss (Semeniuta et al. 2016)."""
     weight: DropRate = 0.0
     """Hidden-to-hidden weights, one mask a window (weight drop, Merity et al. 2018)."""
+    state: DropRate = 0.0
+    """`rhn`: the state that the matrices read, one mask a window (variational dropout, Gal & Ghahramani 2016)."""
     mask: Literal["sequence", "step"] = "sequence"
     """Masks of input, hidden and output: one for all steps of a window (locked, variational), or a new one a step."""
 
@@ -185,6 +188,8 @@ class Model(Section):
     """`gru`: the reset gate is applied after the matrix product (cuDNN) or before it (Cho et al. 2014)."""
     boundary: Boundary = Boundary()
     hierarchy: Hierarchy = Hierarchy()
+    rhn: RecurrentHighway = RecurrentHighway()
+    stack: Stack = Stack()
     rank: Count | None = None
     """Hidden-to-hidden matrices are products of factors of this rank, one a gate (Miceli Barone 2016)."""
     input_rank: Count | None = None
@@ -224,6 +229,13 @@ class Model(Section):
             if self.embedding != last:
                 message = f"model.tied needs embedding ({self.embedding}) equal to the last layer's hidden ({last})"
                 raise broken("tied", message)
+        return self
+
+    @model_validator(mode="after")
+    def _stacks(self) -> Model:
+        if self.stack.kind != "plain" and isinstance(self.hidden, list):
+            raise broken("hidden", f"layers of a `{self.stack.kind}` stack have one size, and model.hidden is a list")
+        self.stack.fits(self.layers)
         return self
 
     @model_validator(mode="after")

@@ -1,0 +1,1 @@
+"""Trained dense models as models of low rank."""

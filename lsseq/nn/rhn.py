@@ -1,0 +1,212 @@
+"""The recurrent highway network.
+
+Shape letters: T time, B batch, I input, H units, K micro-layers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lsseq.nn.cells.rhn import MicroLayer, RHNCell
+from lsseq.nn.checks import check_member, check_rate
+from lsseq.nn.parts.repetitions import RandomSteps
+from lsseq.nn.parts.transition import Dense, LowRank, Transition, factor_shapes
+from lsseq.nn.random import Draws, draw_key
+
+
+class RHN(nn.Module):
+    """Recurrent highway network (Zilly et al. 2017): K highway layers within a step, with gates that are coupled.
+
+    `lsseq.nn.cells.rhn` has the step. With tied weights it is a residual network of shared layers, run on every symbol
+    ("Bridging the gaps", Liao and Poggio 2016), and may be run longer than it was trained.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        depth: K. With `tied`, `steps` starts with it.
+        tied: all micro-layers have the same weights and biases.
+        random_steps: with `tied`, how many micro-layers training runs, one draw a call; `depth` are run in evaluation.
+        transform_bias: where the gates' biases start: below 0, so that the state is carried.
+        zoneout_hidden: probability that a unit of h keeps its *old* value over a step, all micro-layers taken together
+            (Krueger et al. 2017); masks in training, the rate in evaluation.
+        recurrent_dropout: probability of dropping a unit of each candidate, with a new mask each step and micro-layer
+            (Semeniuta et al. 2016).
+        state_dropout: probability of dropping a unit of what the matrices R read, with one mask for all steps and
+            micro-layers (variational dropout; the paper's on the state).
+        rank, diagonal, tied_rank: each R is L R' (+ diag D), as in `lsseq.nn.LSTM`.
+        norm: `layer` normalises each product over all 2H.
+        device, dtype: of the parameters.
+
+    Parameters: `weight_ih` (2H, I); for each micro-layer k `weight_hh_d{k}` (2H, H), or its factors, and `bias_d{k}`
+    (2H); with a norm the gains `norm_ih` and `norm_hh_d{k}` (2H). The candidate's rows come before the gate's.
+
+    Raises:
+        ValueError: sizes that do not fit, a rate outside [0, 1], an unknown name, or random steps without `tied`.
+    """
+
+    num_layers = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        depth: int = 1,
+        *,
+        tied: bool = False,
+        random_steps: RandomSteps | None = None,
+        transform_bias: float = -2.0,
+        zoneout_hidden: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        state_dropout: float = 0.0,
+        rank: int | None = None,
+        diagonal: bool = False,
+        tied_rank: bool = False,
+        norm: Literal["layer"] | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if min(input_size, hidden_size, depth) < 1:
+            raise ValueError(f"expected positive sizes, got RHN({input_size}, {hidden_size}, depth={depth})")
+        if random_steps is not None and not tied:
+            raise ValueError("random_steps needs tied=True: micro-layers of their own cannot be repeated")
+        rates = {"zoneout_hidden": zoneout_hidden, "recurrent_dropout": recurrent_dropout}
+        for name, rate in {**rates, "state_dropout": state_dropout}.items():
+            check_rate(name, rate)
+        check_member("norm", norm, (None, "layer"))
+        if rank is None and (diagonal or tied_rank):
+            raise ValueError(f"{'diagonal' if diagonal else 'tied_rank'}=True needs a rank")
+        self.input_size, self.hidden_size, self.depth = input_size, hidden_size, depth
+        self.tied, self.random_steps, self.transform_bias = tied, random_steps, transform_bias
+        self.zoneout_hidden, self.recurrent_dropout, self.state_dropout = (
+            zoneout_hidden,
+            recurrent_dropout,
+            state_dropout,
+        )
+        self.rank, self.diagonal, self.tied_rank, self.norm = rank, diagonal, tied_rank, norm
+        self._steps = depth
+        for name, shape in self._shapes().items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self.reset_parameters()
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        H = self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (2 * H, self.input_size)}
+        if self.norm is not None:
+            shapes["norm_ih"] = (2 * H,)
+        for k in range(1 if self.tied else self.depth):
+            if self.rank is None:
+                shapes[f"weight_hh_d{k}"] = (2 * H, H)
+            else:
+                factors = factor_shapes(2, H, H, self.rank, diagonal=self.diagonal, tied=self.tied_rank)
+                shapes |= {f"weight_hh_d{k}_{part}": shape for part, shape in factors.items()}
+            shapes |= {f"bias_d{k}": (2 * H,), **({} if self.norm is None else {f"norm_hh_d{k}": (2 * H,)})}
+        return shapes
+
+    def reset_parameters(self) -> None:
+        """Weights uniform in ±1/√H (an entry of L R' has that variance), gains 1, biases as `reset_biases` says."""
+        half_width = 1 / math.sqrt(self.hidden_size)
+        for name, parameter in self.named_parameters():
+            if name.startswith("weight"):
+                nn.init.uniform_(parameter, -half_width, half_width)
+            elif name.startswith("norm"):
+                nn.init.ones_(parameter)
+        for k in range(1 if self.tied else self.depth):
+            hidden = self._hidden(k)
+            if isinstance(hidden, LowRank):
+                hidden.initialise(half_width)
+        self.reset_biases()
+
+    def reset_biases(self) -> None:
+        """0 for the candidates, `transform_bias` for the gates."""
+        for name, parameter in self.named_parameters():
+            if name.startswith("bias"):
+                nn.init.zeros_(parameter)
+                nn.init.constant_(parameter[self.hidden_size :], self.transform_bias)
+
+    # ------------------------------------------------------------------------------------------------------- running
+
+    @property
+    def steps(self) -> int:
+        """How many micro-layers are run in evaluation, and in training unless there are `random_steps`."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        if steps < 1 or (steps > self.depth and not self.tied):
+            most = "" if self.tied else f", and not above the {self.depth} that there are"
+            raise ValueError(f"steps of an RHN should be at least 1{most}, got {steps}")
+        self._steps = steps
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Reads x (T, B, I) on from a state h (1, B, H), zeros where absent: outputs (T, B, H), and the state after it.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        if input.dim() != 3 or len(input) == 0 or input.shape[-1] != self.input_size:
+            raise ValueError(f"RHN: expected an input (T, B, {self.input_size}) with T > 0, got {tuple(input.shape)}")
+        state = self.zero_state(input) if hx is None else hx
+        if state.shape != (1, input.shape[1], self.hidden_size):
+            expected = (1, input.shape[1], self.hidden_size)
+            raise ValueError(f"RHN: expected a state {expected}, got {tuple(state.shape)}")
+        draws = Draws.here(draw_key()) if self._draws_masks() else None
+        steps = self.steps if draws is None or self.random_steps is None else self.random_steps.draw(draws)
+        cell = RHNCell(
+            input,
+            Dense(self._parameter("weight_ih")),
+            getattr(self, "norm_ih", None),
+            self._micro_layers(steps),
+            draws,
+            zoneout_hidden=self.zoneout_hidden,
+            recurrent_drop=self.recurrent_dropout,
+            state_drop=self.state_dropout,
+        )
+        h = state[0].to(cell.inputs.dtype)
+        outputs = []
+        # unbind, because the backward pass of indexing costs O(T) at every step.
+        for t, x_t in enumerate(cell.inputs.unbind(0)):
+            h = cell.step(x_t, h, t)
+            outputs.append(h)
+        return torch.stack(outputs), h.unsqueeze(0)
+
+    def zero_state(self, input: Tensor) -> Tensor:
+        """The initial state for an input: zeros."""
+        return input.new_zeros(1, input.shape[1], self.hidden_size)
+
+    def explain(self) -> str:
+        """Which back end computes this layer and why, in one line."""
+        return "RHN: reference (a loop over the steps in plain PyTorch operations): there are no kernels of its own"
+
+    def _draws_masks(self) -> bool:
+        rates = self.zoneout_hidden, self.recurrent_dropout, self.state_dropout
+        return self.training and (self.random_steps is not None or max(rates) > 0.0)
+
+    def _micro_layers(self, steps: int) -> list[MicroLayer]:
+        of_each = [self._micro_layer(k) for k in range(1 if self.tied else steps)]
+        return of_each * steps if self.tied else of_each
+
+    def _micro_layer(self, k: int) -> MicroLayer:
+        return MicroLayer(self._hidden(k), self._parameter(f"bias_d{k}"), getattr(self, f"norm_hh_d{k}", None))
+
+    def _hidden(self, k: int) -> Transition:
+        name = f"weight_hh_d{k}"
+        if self.rank is None:
+            return Dense(self._parameter(name))
+        diagonal: Any = getattr(self, f"{name}_diag", None)
+        return LowRank(self._parameter(f"{name}_left"), self._parameter(f"{name}_right"), diagonal)
+
+    def _parameter(self, name: str) -> Tensor:
+        found: Tensor = getattr(self, name)
+        return found
+
+    def extra_repr(self) -> str:
+        options: dict[str, object] = {"tied": False, "random_steps": None, "rank": None, "norm": None}
+        options |= {"zoneout_hidden": 0.0, "recurrent_dropout": 0.0, "state_dropout": 0.0}
+        options |= {"diagonal": False, "tied_rank": False}
+        shown = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
+        return ", ".join([f"{self.input_size}, {self.hidden_size}, depth={self.depth}", *shown])

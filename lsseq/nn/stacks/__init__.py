@@ -1,0 +1,1 @@
+"""Recurrences above each other that drop, mix or share their layers, each over any recurrence of `lsseq.nn`."""
