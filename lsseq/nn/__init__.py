@@ -18,6 +18,7 @@ from lsseq.nn.gru import GRU
 from lsseq.nn.hmlstm import HMLSTM
 from lsseq.nn.kernels.hierarchy import HMOutput
 from lsseq.nn.lstm import LSTM
+from lsseq.nn.mogrifier import MogrifierLSTM
 from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
@@ -42,6 +43,7 @@ __all__ = [
     "EmbeddingDropout",
     "FractalStack",
     "HMOutput",
+    "MogrifierLSTM",
     "RandomSteps",
     "ResidualStack",
     "StochasticDepth",

@@ -70,7 +70,7 @@ def test_every_recurrence_on_meta() -> None:
         for weights in ("torch", "uniform", "orthogonal", "glorot"):
             initialisation = {"weights": weights, "range": 0.1}
             assert count(model_of(recurrence=name, initialisation=initialisation), 11) > 0
-            if name != "hm-lstm":
+            if name not in ("hm-lstm", "mogrifier-lstm"):
                 factors = {"rank": 3, "diagonal": True}
                 assert count(model_of(recurrence=name, initialisation=initialisation, **factors), 11) > 0
 

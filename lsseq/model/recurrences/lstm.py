@@ -12,6 +12,6 @@ from lsseq.recipe import schema
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The LSTM layers that a recipe describes."""
-    refuse(model, "boundary", "hierarchy", "rhn", "activation", "reset", "dropout.state")
+    refuse(model, "boundary", "hierarchy", "rhn", "mogrifier", "activation", "reset", "dropout.state")
     make = partial(lnn.LSTM, zoneout_cell=model.zoneout.cell, recurrent_dropout=model.dropout.recurrent)
     return build_plain(model, input_size, make)

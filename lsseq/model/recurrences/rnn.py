@@ -12,6 +12,16 @@ from lsseq.recipe import schema
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The layers that a recipe describes."""
-    refuse(model, "boundary", "hierarchy", "rhn", "zoneout.cell", "reset", "dropout.recurrent", "dropout.state")
+    refuse(
+        model,
+        "boundary",
+        "hierarchy",
+        "rhn",
+        "mogrifier",
+        "zoneout.cell",
+        "reset",
+        "dropout.recurrent",
+        "dropout.state",
+    )
     refuse(model, "initialisation.forget_bias")
     return build_plain(model, input_size, partial(lnn.RNN, nonlinearity=model.activation))
