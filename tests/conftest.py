@@ -15,8 +15,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+
+# The same examples in every run, so that a failure is the change's; `--hypothesis-profile=search` looks for new ones.
+settings.register_profile("repeated", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile("repeated")
 
 
 @pytest.fixture(scope="session", autouse=True)

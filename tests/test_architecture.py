@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -91,9 +91,14 @@ def test_help_imports_neither_torch_nor_the_recipe_library() -> None:
 
 @pytest.mark.parametrize(("arguments", "limit"), [(["--help"], 0.4), (["recipes", "list"], 1.0)])
 def test_light_commands_answer_quickly(arguments: list[str], limit: float) -> None:
+    # The processor's time, which other work on the machine does not add to.
+    def used() -> float:
+        times = os.times()
+        return times.children_user + times.children_system
+
     def seconds() -> float:
-        start = time.perf_counter()
+        start = used()
         subprocess.run([sys.executable, "-m", "lsseq", *arguments], capture_output=True, check=True)
-        return time.perf_counter() - start
+        return used() - start
 
     assert min(seconds() for _ in range(5)) < limit

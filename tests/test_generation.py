@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny_run import tiny_model
 
@@ -93,6 +93,8 @@ def test_words_keep_their_spaces(prompt: list[int], ids: list[int]) -> None:
 
 
 @settings(deadline=None)
+@example("", "\u2581")
+@example("\u2581", "\U0010fffd0\u2581a")
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_pieces_give_the_text_back(prompt: str, text: str) -> None:
     known, ids = (PIECES.encode(part).tolist() for part in (prompt, text))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lsseq.boundaries import reading
-from lsseq.boundaries.measure import Text, measure
+from lsseq.boundaries.analysis import Text, measure
 from lsseq.boundaries.reading import Seen, read
 from lsseq.data import Gold, Stretch
 from lsseq.data.vocabulary import ByteVocabulary

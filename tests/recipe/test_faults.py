@@ -263,10 +263,10 @@ def test_aliases_that_stand_for_billions_are_refused_at_once(write: Write) -> No
     lines = ["a: &a [" + ",".join("x" * 9) + "]"]
     lines += [f"{n}: &{n} [{','.join([f'*{b}'] * 9)}]" for b, n in pairwise(letters)]
     write("r.yaml", "\n".join(lines))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(RequestError, match="more than 20,000 values, counting each use of an alias"):
         load_recipe("r.yaml")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_an_alias_is_read_as_what_it_stands_for(write: Write) -> None:

@@ -80,7 +80,12 @@ def tree(settings: dict[str, int]) -> Node:
     return read_overrides([f"{key}={value}" for key, value in settings.items()])[0]
 
 
-LEAVES = [key.path for key in every_key() if key.path.startswith("model.") and section_in(key.annotation) is None]
+# A section that changes its kind takes the place of all that is below it; what is merged first then matters.
+LEAVES = [
+    key.path
+    for key in every_key()
+    if key.path.startswith("model.") and not key.path.endswith(".kind") and section_in(key.annotation) is None
+]
 LAYERS = st.dictionaries(st.sampled_from(LEAVES), st.integers(0, 3), max_size=6)
 
 

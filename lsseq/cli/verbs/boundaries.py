@@ -16,7 +16,7 @@ from lsseq.errors import RequestError
 if TYPE_CHECKING:
     from lsseq.api import TrainedModel
     from lsseq.boundaries.draw import Rates
-    from lsseq.boundaries.measure import Text
+    from lsseq.boundaries.analysis import Text
     from lsseq.boundaries.score import Best
 
 
@@ -79,7 +79,7 @@ def command(
     keep_freed_memory()
     from lsseq.api import load
     from lsseq.boundaries.draw import page, print_excerpt, save_figure
-    from lsseq.boundaries.measure import measure
+    from lsseq.boundaries.analysis import measure
     from lsseq.boundaries.positions import Positions
 
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def command(
 
 def _text(trained: TrainedModel, path: Path | None, gold: Path | None, name: str | None) -> tuple[Text, bool]:
     """What is read, and whether it is the whole of a corpus without splits."""
-    from lsseq.boundaries.measure import Text
+    from lsseq.boundaries.analysis import Text
     from lsseq.data import read_file
     from lsseq.evaluation.evaluate import find_split
 
@@ -152,7 +152,7 @@ def _best_offsets(
     trained: TrainedModel, read: Text, name: str | None, whole: bool, streams: int | None
 ) -> tuple[Best | None, str]:
     """The offsets to quote, and in words where they were chosen: on the validation split, but for that split itself."""
-    from lsseq.boundaries.measure import Text, measure
+    from lsseq.boundaries.analysis import Text, measure
     from lsseq.boundaries.score import best_offsets
     from lsseq.evaluation.evaluate import find_split
 

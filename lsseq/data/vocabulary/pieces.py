@@ -128,6 +128,9 @@ def _escape(text: str) -> str:
 
 
 def _unescape(text: str) -> str:
+    # No text ends inside an escape, but a part of one may: it is an incomplete character, as half of UTF-8's bytes are.
+    if text.endswith(_ESCAPE):
+        text = text[:-1] + "\N{REPLACEMENT CHARACTER}"
     return text.replace(_ESCAPE + "1", _SPACE).replace(_ESCAPE + "0", _ESCAPE)
 
 

@@ -40,6 +40,12 @@ def test_every_text_round_trips(vocabulary, text):
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
+def test_an_escape_that_is_cut_is_an_incomplete_character(vocabulary):
+    ids = vocabulary.encode("\u2581")
+    assert vocabulary.decode(ids[:-1]) == "\N{REPLACEMENT CHARACTER}"
+    assert vocabulary.decode(ids) == "\u2581"
+
+
 def test_the_text_it_learned_from_round_trips(vocabulary, small_text):
     text = small_text.read_text()
     ids = vocabulary.encode(text)
