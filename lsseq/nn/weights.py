@@ -109,9 +109,12 @@ class Parameters(nn.RNNBase):
 
         They multiply `states` in a call; many where that is None.
         """
-        shared = Factors(self.gates, self.hidden_size, rank=1, tied=self.tied_rank)
-        shared = shared if states is None else replace(shared, states=states)
+        if not self._factored:
+            return None, ()
         hidden, inputs = None, []
+        shared = Factors(self.gates, self.hidden_size, rank=1, tied=self.tied_rank)
+        if states is not None:
+            shared = replace(shared, states=states)
         if self.rank is not None:
             hidden = replace(shared, rank=self.rank, dropped=training and self.weight_dropout > 0.0)
         if self.input_rank is not None:

@@ -109,6 +109,20 @@ def test_the_fused_kernels_give_what_the_reference_gives(
         torch.testing.assert_close(got, right, rtol=1e-9, atol=1e-11)
 
 
+@each_form
+@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize(("dtype", "tolerances"), [(F64, (1e-12, 1e-10)), (torch.float32, (1e-6, 1e-5))], ids=str)
+def test_composed_for_pytorch_gives_what_the_reference_gives(
+    cell: str, form: dict[str, Any], dtype: torch.dtype, tolerances: tuple[float, float]
+) -> None:
+    layer = layer_of(cell, num_layers=2, dtype=dtype, backend="reference", **form)
+    x = torch.randn(9, 4, I, dtype=dtype)
+    want = run(layer, x)
+    layer.backend = "cudnn"
+    for place, (got, right) in enumerate(zip(run(layer, x), want, strict=True)):
+        assert (got - right).abs().max() <= tolerances[place > 0] * max(right.abs().max().item(), 1.0)
+
+
 @needs_kernels
 @pytest.mark.parametrize("frozen", ["weight_ih_l0_left", "weight_ih_l0_right"])
 def test_a_factor_that_does_not_learn(frozen: str) -> None:

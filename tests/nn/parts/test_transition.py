@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lsseq.nn.parts.transition import Dense, LowRank, factor_shapes
+from lsseq.nn.parts.transition import Dense, LowRank, Stacked, factor_shapes, transition_of, weight_shapes
 
 G, H, R = 4, 7, 3
 
@@ -114,3 +114,40 @@ def test_ranks_that_a_matrix_cannot_have(rank: object) -> None:
 def test_no_diagonal_without_square_matrices() -> None:
     with pytest.raises(ValueError, match="proj_size=5 makes them 7 by 5"):
         factor_shapes(4, 7, 5, 3, diagonal=True, tied=False)
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_the_way_back_through_the_left_factors(tied: bool) -> None:
+    weight = made(tied=tied, diagonal=False)
+    narrow = (torch.randn(5, H, dtype=torch.float64) @ weight.right.t()).requires_grad_()
+    sources = narrow.chunk(1 if tied else G, dim=1) * (G if tied else 1)
+    product = torch.cat([own @ left.t() for own, left in zip(sources, weight.left.chunk(G), strict=True)], dim=1)
+    upstream = torch.randn_like(product)
+    (wanted,) = torch.autograd.grad(product, narrow, upstream)
+    torch.testing.assert_close(weight.through_left(upstream), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_weights_on_top_of_each_other() -> None:
+    low, row = made(), Dense(torch.randn(1, H, dtype=torch.float64))
+    both, state = Stacked((low, row)), torch.randn(5, H, dtype=torch.float64)
+    assert both.size == H
+    assert torch.equal(both.compose(), torch.cat([low.compose(), row.weight]))
+    torch.testing.assert_close(both.product(state), state @ both.compose().t(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize(("rank", "diagonal"), [(None, False), (R, False), (R, True)])
+def test_a_weight_of_a_module_by_its_name(rank: int | None, diagonal: bool, tied: bool) -> None:
+    if rank is None and tied:
+        with pytest.raises(ValueError, match="tied_rank=True needs a rank"):
+            weight_shapes("w", G, H, H, rank, tied=tied)
+        return
+    module = nn.Module()
+    shapes = weight_shapes("w", G, H, H, rank, diagonal=diagonal, tied=tied)
+    for name, shape in shapes.items():
+        module.register_parameter(name, nn.Parameter(torch.randn(shape)))
+    weight = transition_of(module, "w")
+    assert isinstance(weight, Dense if rank is None else LowRank)
+    assert weight.compose().shape == (G * H, H)
+    tensors = [tensor for tensor in weight.tensors if tensor is not None]
+    assert all(a is b for a, b in zip(tensors, module.parameters(), strict=True))
