@@ -22,6 +22,8 @@ from lsseq.nn.rnn import RNN
 
 _GATES: tuple[tuple[type[nn.Module], str], ...] = ((LSTM, "ifgo"), (GRU, "rzn"), (RNN, "h"), (HMLSTM, "ifgo"))
 """The gates of a layer, one letter each, in the order of the rows of its weights."""
+_BESIDE = ("_right", "_diag", "_boundary")
+"""What the names of the parameters end with that stand beside NAME_left in the place of a weight NAME."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def spectra(model: nn.Module) -> list[Spectrum]:
     for layer, (weight, gates) in enumerate(_recurrent_weights(model), start=1):
         units = len(weight) // len(gates)
         for gate, matrix in zip(gates, torch.split(weight[: units * len(gates)], units), strict=True):
-            found.append(Spectrum(layer, gate, torch.linalg.svdvals(matrix.double())))
+            found.append(Spectrum(layer, gate, torch.linalg.svdvals(matrix.double()).cpu()))
     return found
 
 
@@ -74,10 +76,11 @@ def load_dense(model: nn.Module, dense: Mapping[str, Tensor]) -> float:
         RuntimeError: they differ in more than that.
     """
     target, state = model.state_dict(), dict(dense)
+    replaced = {name: weight for name, weight in dense.items() if f"{name}_left" in target}
+    if not replaced:
+        raise ValueError("the model has no weight of low rank that is dense in what is loaded")
     energy = lost = 0.0
-    for name, weight in dense.items():
-        if f"{name}_left" not in target:
-            continue
+    for name, weight in replaced.items():
         del state[name]
         left, right = target[f"{name}_left"], target[f"{name}_right"]
         # The row of a detector stays as it is.
@@ -96,10 +99,8 @@ def load_dense(model: nn.Module, dense: Mapping[str, Tensor]) -> float:
             state[f"{name}_boundary"] = rest
         energy += float(gates.double().square().sum())
         lost += float((gates - factors.compose()).double().square().sum())
-    if energy == 0.0:
-        raise ValueError("the model has no weight of low rank that is dense in what is loaded")
     model.load_state_dict(state)
-    return 1.0 - lost / energy
+    return 1.0 - lost / energy if energy else 1.0
 
 
 def _recurrent_weights(model: nn.Module) -> Iterator[tuple[Tensor, str]]:
@@ -109,11 +110,8 @@ def _recurrent_weights(model: nn.Module) -> Iterator[tuple[Tensor, str]]:
         if gates is None:
             continue
         names = [name for name, _ in part.named_parameters(recurse=False) if name.startswith("weight_hh_l")]
-        for name in dict.fromkeys(name.removesuffix("_left") for name in names if not name.endswith(_OTHERS)):
+        for name in dict.fromkeys(name.removesuffix("_left") for name in names if not name.endswith(_BESIDE)):
             yield _composed(part, name), gates
-
-
-_OTHERS = ("_right", "_diag", "_boundary")
 
 
 def _composed(layer: nn.Module, name: str) -> Tensor:

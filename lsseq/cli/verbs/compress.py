@@ -84,6 +84,10 @@ def command(
     targets = _targets(source, structures, target)
 
     keep_freed_memory()
+    if png is not None:
+        from lsseq.boundaries.draw.figures import new_figure
+
+        new_figure(1, 1)  # that matplotlib is missing is to be said now, not after the tuning
     from lsseq.api import load
     from lsseq.compression.compress import compress, measure
     from lsseq.compression.figure import save_figure
