@@ -126,7 +126,9 @@ def _fetched(url: str, source: Source, cache: Path, scratch: Path) -> Path:
     arrived = own / Path(address).name
     if not arrived.exists():
         with progress_bar(arrived.name) as progress:
-            largest = LARGEST if member or source.size is None else source.size
+            # A small file may grow where it is packed.
+            plain = not member and not _is_packed(arrived, source)
+            largest = source.size if plain and source.size is not None else LARGEST
             download(address, arrived, largest=largest, progress=progress)
     target = scratch / source.name
     try:

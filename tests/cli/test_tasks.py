@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from tiny_run import cli_in_process
 
+from lsseq.data.corpus import load_corpus
+from lsseq.data.prepare import prepare
 from lsseq.runs import read_metrics, read_values
 
 Cli = Callable[..., Any]
@@ -135,7 +138,9 @@ def trained(data: dict[str, str], tmp_path_factory: pytest.TempPathFactory, run_
     return folder
 
 
-@pytest.mark.parametrize("arguments", [("generate",), ("boundaries",), ("eval", "--dynamic"), ("eval", "--cache")])
+@pytest.mark.parametrize(
+    "arguments", [("generate",), ("boundaries",), ("compress",), ("eval", "--dynamic"), ("eval", "--cache")]
+)
 def test_verbs_for_language_models_refuse(arguments: tuple[str, ...], trained: Path, cli: Cli) -> None:
     verb, *options = arguments
     refused = cli(verb, trained / "copy", *options, check=2)
@@ -230,6 +235,26 @@ def test_recipes_check_counts_without_data(data: dict[str, str], tmp_path: Path,
         "recipes"
     ]
     assert checked == {"name": str(path), "valid": True}
+
+
+def test_images_of_a_corpus(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried before its corpus is prepared; then trained and measured."""
+    monkeypatch.setenv("LSSEQ_DATA", str(tmp_path / "data"))
+    path = recipe(tmp_path, "{task: {kind: images, permuted: true}, corpus: mnist}")
+    tried = json.loads(cli("train", path, "--dry-run", "--json").stdout)
+    assert tried["tokens_per_epoch"] is None
+    assert "vocabulary_size" not in tried
+    refused = cli("train", path, "--run", tmp_path / "run", check=2)
+    assert "the corpus `mnist` is not prepared" in refused.stderr
+    small = {split: [bytes(number % 10 for number in range(785 * 20))] for split in ("train", "valid", "test")}
+    prepare(replace(load_corpus("mnist"), prepare=lambda _: small, files=(), published=()))
+    cli("train", path, "--run", tmp_path / "run", "training.steps=2", "training.evaluate_every=2")
+    values = json.loads(cli("eval", tmp_path / "run", "--split", "test", "--json").stdout)
+    assert (values["sequences"], values["tokens"], values["answers"]) == (20, 20 * 784, 20)
+    assert 0 < values["chance"]["accuracy"] < 1
+    assert json.loads(cli("train", path, "--dry-run", "--json").stdout)["parameters"] == tried["parameters"]
+    dataless = cli("train", tmp_path / "small.yaml", "data.corpus=python-docs", "--dry-run", check=2)
+    assert "the corpus `python-docs` is a text and holds no images" in dataless.stderr
 
 
 def test_a_killed_run_goes_on(data: dict[str, str], tmp_path: Path, cli: Cli, run_cli: RunCli) -> None:

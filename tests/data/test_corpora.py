@@ -7,12 +7,14 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lsseq.data import open_text
 from lsseq.data.corpus import load_corpus
 from lsseq.data.prepare import Prepared, prepare
-from lsseq.recipe.schema import Data
+from lsseq.data.tasks import open_task
+from lsseq.recipe.schema import Data, Task
 
 pytestmark = [pytest.mark.corpora, pytest.mark.usefixtures("own_data")]
 
@@ -75,6 +77,18 @@ def test_brent():
     assert split.gold is not None
     inner = ~split.gold.ends
     assert (inner.sum(), (split.gold.levels["words"] & inner).sum()) == (86_019, 33_399 - 9_790)
+
+
+def test_mnist():
+    prepared("mnist")
+    task = Task(kind="images")
+    images = open_task(Data(corpus="mnist", task=task), task)
+    assert [len(images.lengths(split)) for split in images.splits] == [50_000, 10_000, 10_000]
+    # A digit one is the most frequent, 1,135 of the 10,000 test images are ones.
+    assert images.chance("test")["accuracy"] == 0.1135
+    first = images.batch("train", np.arange(1))
+    assert first.targets[-1].tolist() == [5]
+    assert float(first.inputs.sum()) == pytest.approx(27525 / 255)
 
 
 def test_prefixes_of_text8_and_enwik8_as_own_text():

@@ -200,6 +200,21 @@ def test_files_are_fetched(site, own_data):
     assert not (own_data / "downloads" / "small").exists()
 
 
+def test_files_are_fetched_compressed(site):
+    site.files = {f"/{name}.gz": gzip.compress(content) for name, content in FILES.items()}
+    packed = tuple(source(name, (site.url(f"/{name}.gz"),)) for name in FILES)
+    assert prepare(corpus(files=packed)).texts["train"].size() == 16
+
+
+def test_a_damaged_gz_is_not_met_again(site):
+    site.files = {f"/{name}.gz": gzip.compress(content)[:-6] for name, content in FILES.items()}
+    packed = tuple(source(name, (site.url(f"/{name}.gz"),)) for name in FILES)
+    with pytest.raises(RunError, match=r"a\.train could not be fetched: the gzip file is damaged"):
+        prepare(corpus(files=packed))
+    site.files = {f"/{name}.gz": gzip.compress(content) for name, content in FILES.items()}
+    assert prepare(corpus(files=packed)).texts["test"].size() == 6
+
+
 def test_an_archive_is_fetched_once_for_all_its_members(site):
     site.files = {"/all.tgz": archive()}
     prepare(corpus(site.url("/all.tgz#./deep/")))

@@ -38,7 +38,7 @@ class Task(Section):
     """images: the pixels are read in a random order that is the same for all images."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     """copy, adding: of the sequences. images: of the order of the pixels, `numpy.random.RandomState(seed).permutation`.
-    classification: of the division of a text without splits."""
+    classification: of the division of rows without a validation split."""
     column: str = "text"
     """classification: the column of a CSV file that holds the text."""
     label: str = "label"
