@@ -11,7 +11,9 @@ import torch
 from lsseq.data.tasks import Examples
 from lsseq.errors import RequestError
 from lsseq.evaluation.perplexity import evaluating
+from lsseq.model.answering import AnsweringModel
 from lsseq.model.base import SequenceModel
+from lsseq.model.cost import cost
 
 TOGETHER = 100
 """Sequences read side by side; it changes no figure."""
@@ -60,7 +62,7 @@ def measure_examples(
 
 
 def evaluate_examples(
-    model: SequenceModel, examples: Examples, split: str, *, device: torch.device | str = "cpu"
+    model: AnsweringModel, examples: Examples, split: str, *, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
     """What `lsseq eval --json` prints of a task, but for what the recipe expects.
 
@@ -71,7 +73,7 @@ def evaluate_examples(
         device: where the model is.
 
     Returns:
-        What `measure_examples` returns, `split`, `chance` (the figures of who looks at no sequence), `solution` (of who
+        What `measure_examples` returns, what the model costs (`lsseq.model.cost`), `split`, `chance` (the figures of who looks at no sequence), `solution` (of who
         is always right), `mode`, `protocol` and `seconds`.
 
     Raises:
@@ -80,8 +82,12 @@ def evaluate_examples(
     if split not in examples.splits:
         raise RequestError(f"the task has no split `{split}`; it has {', '.join(examples.splits)}")
     began = time.perf_counter()
+    measured = measure_examples(model, examples, split, device=device)
+    with evaluating(model):
+        costs = cost(model)
     return {
-        **measure_examples(model, examples, split, device=device),
+        **measured,
+        **costs,
         "split": split,
         "chance": examples.chance(split),
         "solution": examples.form.solution,

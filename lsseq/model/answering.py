@@ -17,6 +17,7 @@ from lsseq.model.embedding import NumberInput, TokenInput
 from lsseq.model.loss import at_least_float32
 from lsseq.model.recurrence import LearnedState, Recurrence
 from lsseq.model.recurrent import RecurrentModel
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.state import State
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class AnsweringModel(RecurrentModel):
             initial_state=initial_state,
         )
         self.objective = "mse" if classes is None else "nll"
+
+    def output_flops(self) -> int:
+        return weight_flops(self.output, "weight")
 
     @torch.no_grad()
     def initialise_output(self, half_width: float | None) -> None:

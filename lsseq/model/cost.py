@@ -8,6 +8,7 @@ from torch import nn
 from lsseq.data.batches import Tokens
 from lsseq.model.base import Extras
 from lsseq.model.language_model import LanguageModel
+from lsseq.model.recurrent import RecurrentModel
 from lsseq.nn.state import flatten_state
 
 
@@ -16,7 +17,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def cost(model: LanguageModel) -> dict[str, int]:
+def cost(model: RecurrentModel) -> dict[str, int]:
     """What a model costs, by the keys of `lsseq eval --json`.
 
     Args:
@@ -45,7 +46,7 @@ def cost_on_text(model: LanguageModel, told: Extras, targets: Tokens) -> dict[st
 
 
 @torch.no_grad()
-def _state_size(model: LanguageModel) -> int:
+def _state_size(model: RecurrentModel) -> int:
     like = next(model.parameters())
     _, state, _ = model.recurrence(like.new_zeros(1, 1, model.embedding.output_size))
     return sum(tensor.numel() for tensor in flatten_state(state).values())

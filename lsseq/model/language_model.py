@@ -80,14 +80,8 @@ class LanguageModel(RecurrentModel):
         """(T, B): the negative log-likelihood of each target in nats, 0 where it is masked; for evaluation."""
         return self.output.each_nll(features.flatten(0, 1), _counted(batch)).view(batch.targets.shape)
 
-    def flops(self) -> float | None:
-        """Floating point operations of a token in the forward pass, counted by `lsseq.nn.cost` as if everything was
-        computed at every step; None where the recurrence does not tell.
-
-        An embedding is looked up for nothing; one-hot input is a product as any other.
-        """
-        recurrence = self.recurrence.flops()
-        return None if recurrence is None else recurrence + self.output.flops()
+    def output_flops(self) -> int:
+        return self.output.flops()
 
     def flops_demanded(self, told: Extras, targets: Tokens) -> float | None:
         """The mean of those that a text demanded: from the means of what the recurrence told of it, and its tokens."""

@@ -5,6 +5,8 @@ Shape letters: T time, B batch, I channels, H hidden.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from torch import Tensor, nn
 
 from lsseq.model.base import Extras, SequenceModel
@@ -51,6 +53,19 @@ class RecurrentModel(SequenceModel):
             state = self.initial_state(self.recurrence.zero_state(vectors))
         features, state, extras = self.recurrence(vectors, state)
         return features, state, extras
+
+    def flops(self) -> float | None:
+        """Floating point operations of a step in the forward pass, counted by `lsseq.nn.cost` as if everything was
+        computed at every step; None where the recurrence does not tell.
+
+        An embedding is looked up for nothing; one-hot input is a product as any other.
+        """
+        recurrence = self.recurrence.flops()
+        return None if recurrence is None else recurrence + self.output_flops()
+
+    @abstractmethod
+    def output_flops(self) -> int:
+        """Those of the output layer."""
 
     def at_epoch(self, epoch: int) -> None:
         self.recurrence.at_epoch(epoch)

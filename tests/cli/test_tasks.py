@@ -98,6 +98,7 @@ def test_train_resume_and_eval(task: str, data: dict[str, str], tmp_path: Path, 
     values = json.loads(cli("eval", run, "--split", "test", "--json").stdout)
     assert values.keys() == {
         *figures, "sequences", "tokens", "answers", "split", "chance", "solution", "mode", "protocol", "seconds",
+        "parameters", "state_size", "flops_per_token",
     }  # fmt: skip
     assert values["chance"].keys() == values["solution"].keys() == figures
     valid = json.loads(cli("eval", run, "--json").stdout)

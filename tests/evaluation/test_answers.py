@@ -109,10 +109,15 @@ def test_figures_are_means_over_sequences_read_alone(examples: Examples, names: 
 
 def test_chance_and_solution_stand_beside() -> None:
     copy = Copy(Task(kind="copy", delay=3))
-    values = evaluate_examples(Oracle(1), copy, "valid")
+    model = build_answering(Model(hidden=5, embedding=4), copy.form)
+    values = evaluate_examples(model, copy, "valid")
     assert values["chance"] == {"nll": 10 * math.log(8) / 23, "accuracy": 1 / 8}
     assert values["solution"] == {"nll": 0.0, "accuracy": 1.0}
     assert (values["split"], values["mode"]) == ("valid", "deterministic")
+    # An LSTM of 4 gates that read 4 + 5 numbers, and 10 classes; h and c.
+    assert values["flops_per_token"] == 2 * (4 * 5 * (4 + 5) + 10 * 5)
+    assert values["state_size"] == 10
+    assert values["parameters"] == 10 * 4 + 4 * 5 * (4 + 5 + 2) + 10 * (5 + 1)
     assert Adding(Task(kind="adding")).form.solution == {"mse": 0.0}
     with pytest.raises(RequestError, match="the task has no split `dev`; it has train, valid, test"):
-        evaluate_examples(Oracle(1), copy, "dev")
+        evaluate_examples(model, copy, "dev")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lsseq.data.tasks import known_form
 from lsseq.recipe import catalogue, dump_recipe, load_recipe
 from lsseq.recipe.document import Node, read_document
 from lsseq.recipe.load import extended
@@ -22,11 +23,11 @@ def name(request: pytest.FixtureRequest) -> str:
     return found
 
 
-def test_there_are_recipes_for_every_corpus() -> None:
+def test_there_are_recipes_for_every_corpus_and_task() -> None:
     folders = {name.partition("/")[0] for name in NAMES if "/" in name}
     assert folders == {
         *("ptb-char", "ptb-word", "wikitext-2", "wikitext-103", "text8", "enwik8", "tinyshakespeare", "python-docs"),
-        *("brent", "nested-lexicon"),
+        *("brent", "nested-lexicon", "copy", "adding", "mnist"),
     }
     assert all(f"{folder}/base" in NAMES for folder in folders)
 
@@ -41,6 +42,9 @@ def test_it_loads_and_comes_back_from_its_dump(name: str, tmp_path: Path) -> Non
 
 def test_it_states_all_that_its_model_needs(name: str) -> None:
     data = load_recipe(name).recipe.data
+    if data.task is not None:
+        assert known_form(data, data.task) is not None
+        return
     assert data.corpus is not None
     assert (data.vocabulary_size is None) == (data.unit == "byte")
 
@@ -110,5 +114,30 @@ def test_bases_are_told_from_recipes() -> None:
     assert catalogue.is_base("ptb-char/base")
     assert catalogue.is_base("ptb-char/_shared")
     assert not catalogue.is_base("quickstart")
-    assert {entry.name for entry in catalogue.entries() if entry.is_base} == {n for n in NAMES if n.endswith("/base")}
+    bases = {name for name in NAMES if name.endswith("/base")} | {"mnist/_budget"}
+    assert {entry.name for entry in catalogue.entries() if entry.is_base} == bases
     assert catalogue.path_of("../pyproject") is None
+
+
+def test_the_recipes_of_the_low_rank_paper_are_the_papers() -> None:
+    copy, adding, mnist = (
+        load_recipe(name).recipe for name in ("copy/low-rank-gru", "adding/low-rank-gru", "mnist/permuted-low-rank-gru")
+    )
+    for recipe, rank, diagonal, bias in ((copy, 50, True, 4.0), (adding, 24, False, 4.0), (mnist, 24, True, 5.0)):
+        model, training = recipe.model, recipe.training
+        assert (model.recurrence, model.hidden, model.rank, model.diagonal) == ("gru", 128, rank, diagonal)
+        assert (model.reset, model.initialisation.weights, model.initialisation.carry_bias) == (
+            "before",
+            "glorot",
+            bias,
+        )
+        assert model.learned_initial_state
+        assert (training.optimizer, training.smoothing, training.batch) == ("rmsprop", 0.9, 20)
+    assert copy.data.task is not None
+    assert copy.data.task.delay == 500
+    assert adding.data.task is not None
+    assert adding.data.task.length == 750
+    assert mnist.data.task is not None
+    assert mnist.data.task.permuted
+    assert (copy.training.clip_by, adding.training.clip_by, mnist.training.clip_by) == ("norm", "value", "value")
+    assert (copy.training.lr, adding.training.lr, mnist.training.lr) == (1e-3, 1e-3, 5e-4)

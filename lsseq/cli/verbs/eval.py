@@ -91,7 +91,7 @@ def command(
                 raise RequestError(
                     f"--{option} is for language models, and {run} was trained on the task `{task.kind}`"
                 )
-        values = _evaluate_task(run, recipe, task, split, text, checkpoint, device)
+        values = _evaluate_task(run, recipe, task, split, text, steps, checkpoint, device)
         if as_json:
             print_json(values)
         else:
@@ -138,7 +138,14 @@ def command(
 
 
 def _evaluate_task(
-    run: str, recipe: Recipe, task: Task, split: str | None, text: Path | None, checkpoint: str, device: str
+    run: str,
+    recipe: Recipe,
+    task: Task,
+    split: str | None,
+    text: Path | None,
+    steps: int | None,
+    checkpoint: str,
+    device: str,
 ) -> dict[str, Any]:
     from lsseq.data.tasks import LabelledTexts, open_task
     from lsseq.evaluation.answers import evaluate_examples
@@ -147,6 +154,8 @@ def _evaluate_task(
 
     place = choose_device(device)  # type: ignore[arg-type]
     trained = load_task(run, checkpoint, str(place))
+    if steps is not None:
+        _run_for(trained.model, steps)
     examples = open_task(recipe.data, task, trained.folder.path)
     if text is not None:
         if not isinstance(examples, LabelledTexts):
@@ -154,6 +163,8 @@ def _evaluate_task(
         examples = examples.with_file(str(text), text, task)
     name = str(text) if text is not None else split or "valid"
     values = evaluate_examples(trained.model, examples, name, device=place)
+    if steps is not None:
+        values["steps"] = steps
     if text is not None:
         del values["split"]
         return values
@@ -210,7 +221,12 @@ def _print_task(values: dict[str, Any]) -> None:
             click.echo(f"{key:<12}{values[key]:<12.6g}{beside}; {unit}".rstrip("; "))
     _print_expected(values)
     click.echo(f"{values.get('split', 'text')}: {values['sequences']:,} sequences; {values['seconds']:.1f} s")
-    click.echo(f"{values['mode']}; {values['protocol']}")
+    click.echo(f"{values['mode']}; {values['protocol']}{_repeated(values)}")
+    click.echo(cost_line(values))
+
+
+def _repeated(values: dict[str, Any]) -> str:
+    return f"; layers repeated {values['steps']} times" if "steps" in values else ""
 
 
 def _print_expected(values: dict[str, Any]) -> None:
@@ -226,6 +242,5 @@ def _print(values: dict[str, Any], measured: str) -> None:
     _print_expected(values)
     characters = f", {values['characters']:,} characters" if "characters" in values else ""
     click.echo(f"{measured}: {values['tokens']:,} tokens{characters}; {values['seconds']:.1f} s")
-    steps = f"; layers repeated {values['steps']} times" if "steps" in values else ""
-    click.echo(f"{values['mode']}; {values['protocol']}{steps}")
+    click.echo(f"{values['mode']}; {values['protocol']}{_repeated(values)}")
     click.echo(cost_line(values))
