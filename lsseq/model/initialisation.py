@@ -11,7 +11,9 @@ from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
 
 
-def initialise_recurrent(layer: lnn.LSTM | lnn.GRU | lnn.RNN | lnn.RHN, initialisation: schema.Initialisation) -> None:
+def initialise_recurrent(
+    layer: lnn.LSTM | lnn.GRU | lnn.RNN | lnn.RHN | lnn.MogrifierLSTM, initialisation: schema.Initialisation
+) -> None:
     """Start a recurrent layer as a recipe says; `torch` keeps what the constructor did.
 
     Raises:
@@ -25,7 +27,7 @@ def initialise_recurrent(layer: lnn.LSTM | lnn.GRU | lnn.RNN | lnn.RHN, initiali
         init.orthogonal_(layer)
     elif initialisation.weights == "glorot":
         init.glorot_(layer)
-    if initialisation.forget_bias is not None and isinstance(layer, lnn.LSTM):
+    if initialisation.forget_bias is not None and isinstance(layer, (lnn.LSTM, lnn.MogrifierLSTM)):
         init.forget_bias_(layer, initialisation.forget_bias)
     if initialisation.carry_bias is not None and isinstance(layer, lnn.GRU):
         init.carry_bias_(layer, initialisation.carry_bias)

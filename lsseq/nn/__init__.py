@@ -19,6 +19,7 @@ from lsseq.nn.highway import Highway
 from lsseq.nn.hmlstm import HMLSTM
 from lsseq.nn.kernels.hierarchy import HMOutput
 from lsseq.nn.lstm import LSTM
+from lsseq.nn.mogrifier import MogrifierLSTM
 from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
@@ -44,6 +45,7 @@ __all__ = [
     "FractalStack",
     "HMOutput",
     "Highway",
+    "MogrifierLSTM",
     "RandomSteps",
     "ResidualStack",
     "StochasticDepth",

@@ -12,6 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from lsseq.nn.mogrifier import MogrifierLSTM
+
 
 def orthogonal_(layer: nn.Module) -> None:
     """Each gate's block of each weight (semi-)orthogonal (Saxe et al. 2014), biases 0.
@@ -38,13 +40,13 @@ def uniform_(layer: nn.Module, half_width: float) -> None:
             nn.init.uniform_(parameter, -half_width, half_width)
 
 
-def forget_bias_(layer: nn.LSTM, value: float) -> None:
+def forget_bias_(layer: nn.Module, value: float) -> None:
     """The forget gates' effective bias is `value` (Jozefowicz et al. 2015): so in bias_ih, 0 in bias_hh (rows H to 2H).
 
     Raises:
         ValueError: not an LSTM, or one without biases.
     """
-    if layer.mode != "LSTM" or not layer.bias:
+    if not isinstance(layer, MogrifierLSTM) and (getattr(layer, "mode", "") != "LSTM" or not layer.bias):
         raise ValueError("a forget bias needs an LSTM with biases")
     _second_gate_bias(layer, value)
 
@@ -63,9 +65,9 @@ def carry_bias_(layer: nn.GRU, value: float) -> None:
     _second_gate_bias(layer, value)
 
 
-def _second_gate_bias(layer: nn.RNNBase, value: float) -> None:
+def _second_gate_bias(layer: nn.Module, value: float) -> None:
     """Of f in i, f, g, o and of z in r, z, n."""
-    H = layer.hidden_size
+    H = cast(int, layer.hidden_size)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name.startswith("bias_"):

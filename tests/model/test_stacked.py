@@ -29,6 +29,7 @@ STACKS: dict[str, dict[str, Any]] = {
     "deep transition": {"layers": 2, "stack": {"kind": "deep-transition", "steps": 2, "random_steps": RANDOM}},
     "fractal": {"layers": 2, "stack": {"kind": "fractal", "columns": 2, "sharing": "column", "drop_path": {}}},
     "rhn": {"recurrence": "rhn", "layers": 2, "rhn": {"depth": 3}},
+    "mogrifier": {"recurrence": "mogrifier-lstm", "layers": 2, "mogrifier": {"rounds": 3, "rank": 2}},
     "rhn, random": {"recurrence": "rhn", "rhn": {"depth": 2, "tied": True, "random_steps": RANDOM}},
 }
 
@@ -170,6 +171,12 @@ def test_rules_of_the_recipe(keys: dict[str, Any], message: str) -> None:
             "the recurrence `hm-lstm` is no layer of a `residual` stack",
         ),
         ({"dropout": {"state": 0.1}}, "dropout.state", "the recurrence `lstm` has no `dropout.state`"),
+        ({"mogrifier": {"rounds": 2}}, "mogrifier", "the recurrence `lstm` has no `mogrifier`"),
+        (
+            {"recurrence": "mogrifier-lstm", "mogrifier": {"rank": 6}},
+            "mogrifier.rank",
+            "rank should be in range [1, 5]",
+        ),
         ({"recurrence": "gru", "rhn": {"depth": 2}}, "rhn", "the recurrence `gru` has no `rhn`"),
         ({"recurrence": "rhn", "dropout": {"weight": 0.1}}, "dropout.weight", "the recurrence `rhn` has no"),
         ({"recurrence": "rhn", "backend": "fused"}, "backend", "a recurrent highway network has no back end `fused`"),

@@ -126,6 +126,29 @@ def test_a_factor_that_does_not_learn(frozen: str) -> None:
             torch.testing.assert_close(parameter.grad, everything[name], rtol=1e-12, atol=1e-14)
 
 
+@each_cell
+def test_computed_once_more_in_the_backward_pass(cell: str, options: dict[str, Any]) -> None:
+    x = torch.randn(5, 3, I, dtype=F64)
+    kept, computed_again = (run(layer_of(cell, rank=2, recompute=again, **options), x) for again in (False, True))
+    assert all(torch.equal(a, b) for a, b in zip(computed_again, kept, strict=True))
+
+
+@each_form
+@pytest.mark.parametrize(("cell", "options"), CELLS[:4], ids=str)
+def test_an_exported_layer_gives_the_same(cell: str, options: dict[str, Any], form: dict[str, Any]) -> None:
+    layer = layer_of(cell, **form, **options).eval()
+    x = torch.randn(3, 2, I, dtype=F64)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x)[0], layer(x)[0])
+
+
+def test_autocast_composes_in_full_precision() -> None:
+    layer = layer_of("LSTM", dtype=torch.float32)
+    x = torch.randn(6, 3, I)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(layer(x)[0], whole(layer, dtype=torch.float32)(x)[0])
+
+
 @pytest.mark.parametrize("backend", ["cudnn", "reference", "auto"])
 def test_full_rank_is_the_dense_layer(backend: Any) -> None:
     dense = layer_of("GRU", input_rank=None, backend=backend)

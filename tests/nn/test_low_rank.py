@@ -76,11 +76,23 @@ def test_names_and_shapes_of_the_parameters(cell: str, form: dict[str, bool]) ->
     assert set(layer.state_dict()) == {name for name, _ in layer.named_parameters()}
 
 
-def test_a_model_of_the_papers_size() -> None:
-    """LR + diagonal GRU of 128 units and rank 24: 19,200 recurrent parameters with one bias a gate (pMNIST's)."""
-    gru = lnn.GRU(1, 128, rank=24, diagonal=True)
+@pytest.mark.parametrize(
+    ("units", "rank", "diagonal", "count"),
+    [
+        (128, None, False, 49_536),
+        (128, 24, False, 18_816),
+        (512, 4, False, 13_824),
+        (64, 24, True, 9_600),
+        (128, 24, True, 19_200),
+        (256, 24, True, 38_400),
+        (128, 50, True, 39_168),
+    ],
+)
+def test_models_of_the_papers_sizes(units: int, rank: int | None, diagonal: bool, count: int) -> None:
+    """Recurrent parameters with one bias a gate: the GRUs of permuted MNIST, and last that of the copy task."""
+    gru = lnn.GRU(1, units, rank=rank, diagonal=diagonal)
     recurrent = sum(p.numel() for name, p in gru.named_parameters() if "weight_hh" in name or name == "bias_hh_l0")
-    assert recurrent == 19_200
+    assert recurrent == count
 
 
 @each_variant

@@ -15,7 +15,17 @@ from lsseq.recipe.faults import KeyFault
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The network that a recipe describes; `model.layers` of them stand above each other."""
-    refuse(model, "boundary", "hierarchy", "zoneout.cell", "activation", "reset", "dropout.weight", "recompute")
+    refuse(
+        model,
+        "boundary",
+        "hierarchy",
+        "mogrifier",
+        "zoneout.cell",
+        "activation",
+        "reset",
+        "dropout.weight",
+        "recompute",
+    )
     refuse(model, "initialisation.forget_bias")
     if model.backend not in ("auto", "reference"):
         raise KeyFault("model.backend", f"a recurrent highway network has no back end `{model.backend}`")

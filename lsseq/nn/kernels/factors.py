@@ -8,7 +8,7 @@ CHEAPER = 0.9
 """The relative cost (`Factors.cost`) up to which the CPU's kernels are faster factor by factor.
 
 Measured with training steps on one thread, H 256 to 1024, B 4 to 128, T 30: the two were even at costs of 0.88 to 0.94.
-For the input, H and I of 256 and 512, B 32, T 30: at 0.84 to 0.95.
+For the input, H and I of 256 and 512, B 32: at 0.84 to 0.95. benchmarks/low_rank.py measures it anew.
 """
 
 _LONG = 1 << 12

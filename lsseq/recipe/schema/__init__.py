@@ -23,7 +23,15 @@ from lsseq.recipe.schema.model import (
 )
 from lsseq.recipe.schema.recipe import Recipe
 from lsseq.recipe.schema.section import Section
-from lsseq.recipe.schema.stack import DropPath, RandomSteps, RecurrentHighway, Stack, StochasticDepth, Swapout
+from lsseq.recipe.schema.stack import (
+    DropPath,
+    Mogrifier,
+    RandomSteps,
+    RecurrentHighway,
+    Stack,
+    StochasticDepth,
+    Swapout,
+)
 from lsseq.recipe.schema.task import Task
 from lsseq.recipe.schema.training import Averaging, Schedule, Training
 
@@ -41,6 +49,7 @@ __all__ = [
     "Initialisation",
     "Metric",
     "Model",
+    "Mogrifier",
     "NeuralCache",
     "Prior",
     "Published",

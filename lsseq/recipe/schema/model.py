@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lsseq.errors import nearest
 from lsseq.recipe.schema.section import Count, DropRate, NonNegative, OpenRate, Positive, Rate, Section, broken
-from lsseq.recipe.schema.stack import RecurrentHighway, Stack
+from lsseq.recipe.schema.stack import Mogrifier, RecurrentHighway, Stack
 
 
 class Zoneout(Section):
@@ -189,6 +189,7 @@ class Model(Section):
     boundary: Boundary = Boundary()
     hierarchy: Hierarchy = Hierarchy()
     rhn: RecurrentHighway = RecurrentHighway()
+    mogrifier: Mogrifier = Mogrifier()
     stack: Stack = Stack()
     rank: Count | None = None
     """Hidden-to-hidden matrices are products of factors of this rank, one a gate (Miceli Barone 2016)."""

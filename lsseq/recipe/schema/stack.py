@@ -1,4 +1,5 @@
-"""The keys `model.stack` and `model.rhn`: layers that are dropped, mixed or shared along the depth."""
+"""The keys `model.stack`, `model.rhn` and `model.mogrifier`: layers that are dropped, mixed or shared along the depth,
+and transitions of more than one step."""
 
 from __future__ import annotations
 
@@ -139,6 +140,15 @@ class Stack(Section):
             raise broken("stack.steps", f"model.stack.steps ({self.steps}) is less than the cells, layers ({layers})")
         if self.pattern == "middle" and layers < 3:
             raise broken("stack.pattern", f"model.stack.pattern `middle` needs 3 layers or more (got {layers})")
+
+
+class Mogrifier(Section):
+    """`mogrifier-lstm`: how input and state gate each other before a step (Melis et al. 2020)."""
+
+    rounds: Annotated[int, Field(ge=0)] = 5
+    """How often, the input first."""
+    rank: Count | None = None
+    """Rank of the matrices of these gates; whole ones where absent."""
 
 
 class RecurrentHighway(Section):
