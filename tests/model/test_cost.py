@@ -32,6 +32,7 @@ MODELS: list[dict[str, Any]] = [
     *({"recurrence": "hm-lstm", "layers": 2, **rank} for rank in (LOW_RANK, TIED)),
     {"recurrence": "gru", "reset": "before", "layers": 2, "input_rank": 3, **TIED},
     *({"recurrence": "rhn", "rhn": {"depth": 3, "tied": tied}, "layers": 2, **TIED} for tied in (False, True)),
+    *({"recurrence": "mogrifier-lstm", "mogrifier": {"rounds": 3, **rank}} for rank in ({}, LOW_RANK)),
     {"layers": 3, "stack": {"kind": "residual"}},
     {"layers": 2, "stack": {"kind": "tied", "steps": 5}},
     {"recurrence": "gru", "embedding": H, "stack": {"kind": "fractal", "columns": 3, "sharing": "column"}},
