@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lsseq.nn.gru import GRU
 from lsseq.nn.hmlstm import HMLSTM
 from lsseq.nn.lstm import LSTM
+from lsseq.nn.mogrifier import MogrifierLSTM
 from lsseq.nn.parts.transition import LowRank
 from lsseq.nn.parts.truncation import truncate
 from lsseq.nn.rhn import RHN
@@ -27,6 +28,7 @@ _GATES: tuple[tuple[type[nn.Module], str], ...] = (
     (RNN, "h"),
     (HMLSTM, "ifgo"),
     (RHN, "ht"),
+    (MogrifierLSTM, "ifgo"),
 )
 """The gates of a layer, one letter each, in the order of the rows of its weights."""
 _BESIDE = ("_right", "_diag", "_boundary")

@@ -217,6 +217,13 @@ def test_a_run_of_low_rank_has_a_spectrum_and_is_not_compressed_again(
     assert values[3] < 1e-6
 
 
+def test_a_recurrence_without_low_rank(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    make_run(tmp_path / "run", tiny_recipe(small_text, model={"recurrence": "mogrifier-lstm"}))
+    result = cli("compress", tmp_path / "run", "--rank", 2, "--streams", 50, check=2)
+    assert "error: the recurrence `mogrifier-lstm` has no `rank`" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_nothing_is_left_where_the_text_is_gone(cli: Cli, tmp_path: Path, small_text: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_bytes(small_text.read_bytes())
