@@ -73,8 +73,8 @@ def evaluate_examples(
         device: where the model is.
 
     Returns:
-        What `measure_examples` returns, what the model costs (`lsseq.model.cost`), `split`, `chance` (the figures of who looks at no sequence), `solution` (of who
-        is always right), `mode`, `protocol` and `seconds`.
+        What `measure_examples` returns, what the model costs (`lsseq.model.cost`), `split`, `chance` (the figures of
+        who looks at no sequence), `solution` (of who is always right), `mode`, `protocol` and `seconds`.
 
     Raises:
         RequestError: the task has no such split.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +11,12 @@ from lsseq.model.initialisation import initialise_recurrent
 from lsseq.model.recurrence import Layers, Recurrence, Stack
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
+
+PLAIN = (
+    *("rank", "input_rank", "diagonal", "tied_rank", "zoneout.hidden", "norm", "recompute", "backend"),
+    *("dropout.hidden", "dropout.weight", "initialisation.weights"),
+)
+"""Keys that all of them serve."""
 
 Make = Callable[..., lnn.LSTM | lnn.GRU | lnn.RNN]
 """(input_size, hidden_size, num_layers, **options) -> module."""
@@ -54,15 +59,3 @@ def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
     except ValueError as error:
         # The schema has checked every single value, so what is left is a back end that cannot serve them together.
         raise KeyFault("model.backend", str(error)) from error
-
-
-def refuse(model: schema.Model, *keys: str) -> None:
-    """Raise a `KeyFault` for the first of these keys that is not at its default: the recurrence has no such thing."""
-    default = schema.Model()
-    for key in keys:
-        if _value(model, key) != _value(default, key):
-            raise KeyFault(f"model.{key}", f"the recurrence `{model.recurrence}` has no `{key}`")
-
-
-def _value(model: schema.Model, key: str) -> Any:
-    return reduce(getattr, key.split("."), model)

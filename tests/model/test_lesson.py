@@ -114,7 +114,7 @@ def test_in_evaluation_nothing_is_taught() -> None:
 @pytest.mark.parametrize(
     ("keys", "key"),
     [
-        ({"recurrence": "lstm"}, "model.boundary"),
+        ({"recurrence": "lstm"}, "model.boundary.target"),
         ({"recurrence": "hm-lstm", "layers": 1}, "model.boundary.target"),
     ],
 )

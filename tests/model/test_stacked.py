@@ -44,7 +44,7 @@ def built(name: str, **keys: Any) -> Any:
 
 
 @pytest.mark.parametrize("recurrence", ["lstm", "gru", "rnn", "rhn"])
-@pytest.mark.parametrize("name", [name for name in STACKS if "rhn" not in name])
+@pytest.mark.parametrize("name", [name for name, keys in STACKS.items() if "recurrence" not in keys])
 def test_every_stack_of_every_recurrence(name: str, recurrence: str) -> None:
     keys: dict[str, Any] = {"layers": 1} if (name, recurrence) == ("deep transition", "rhn") else {}
     keys |= {"dropout": {"hidden": 0.1}, "zoneout": {"hidden": 0.1}, "norm": "layer", "rank": 3}
@@ -171,13 +171,13 @@ def test_rules_of_the_recipe(keys: dict[str, Any], message: str) -> None:
             "the recurrence `hm-lstm` is no layer of a `residual` stack",
         ),
         ({"dropout": {"state": 0.1}}, "dropout.state", "the recurrence `lstm` has no `dropout.state`"),
-        ({"mogrifier": {"rounds": 2}}, "mogrifier", "the recurrence `lstm` has no `mogrifier`"),
+        ({"mogrifier": {"rounds": 2}}, "mogrifier.rounds", "the recurrence `lstm` has no `mogrifier.rounds`"),
         (
             {"recurrence": "mogrifier-lstm", "mogrifier": {"rank": 6}},
             "mogrifier.rank",
             "rank should be in range [1, 5]",
         ),
-        ({"recurrence": "gru", "rhn": {"depth": 2}}, "rhn", "the recurrence `gru` has no `rhn`"),
+        ({"recurrence": "gru", "rhn": {"depth": 2}}, "rhn.depth", "the recurrence `gru` has no `rhn.depth`"),
         ({"recurrence": "rhn", "dropout": {"weight": 0.1}}, "dropout.weight", "the recurrence `rhn` has no"),
         ({"recurrence": "rhn", "backend": "fused"}, "backend", "a recurrent highway network has no back end `fused`"),
     ],

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 import lsseq.nn as lnn
-from lsseq.model.plain import build_plain, refuse
+from lsseq.model.plain import PLAIN, build_plain
 from lsseq.model.recurrence import Recurrence
+from lsseq.model.served import serves
 from lsseq.recipe import schema
 
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The GRU layers that a recipe describes."""
-    refuse(model, "boundary", "hierarchy", "rhn", "mogrifier", "zoneout.cell", "activation", "dropout.state")
-    refuse(model, "initialisation.forget_bias")
+    serves(model, *PLAIN, "reset", "dropout.recurrent", "initialisation.carry_bias")
     make = partial(lnn.GRU, reset=model.reset, recurrent_dropout=model.dropout.recurrent)
     return build_plain(model, input_size, make)

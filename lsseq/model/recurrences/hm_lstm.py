@@ -5,16 +5,19 @@ from __future__ import annotations
 import lsseq.nn as lnn
 from lsseq.model.hierarchical import Hierarchical, OutputModule, Prior, binomial_prior, ratio_prior
 from lsseq.model.initialisation import initialise_hierarchy
-from lsseq.model.plain import refuse
 from lsseq.model.recurrence import Recurrence
+from lsseq.model.served import serves
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
 
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The HM-LSTM that a recipe describes."""
-    refuse(model, "rhn", "activation", "reset", "input_rank", "recompute", "initialisation.carry_bias")
-    refuse(model, "dropout.hidden", "dropout.recurrent", "dropout.weight", "dropout.state")
+    serves(
+        model,
+        *("boundary", "hierarchy", "zoneout", "norm", "rank", "diagonal", "tied_rank", "backend"),
+        *("initialisation.weights", "initialisation.forget_bias"),
+    )
     sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden
     if model.boundary.target != "none" and len(sizes) == 1:
         raise KeyFault("model.boundary.target", "an HM-LSTM of one layer has no detector to be taught")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import lsseq.nn as lnn
 from lsseq.model.initialisation import initialise_recurrent
-from lsseq.model.plain import refuse
 from lsseq.model.recurrence import Layers, Recurrence, Stack
+from lsseq.model.served import serves
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
 
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The layers that a recipe describes."""
-    refuse(model, "boundary", "hierarchy", "rhn", "activation", "reset", "rank", "norm", "recompute")
-    refuse(model, "dropout.weight", "dropout.state")
+    serves(
+        model,
+        *("mogrifier", "zoneout", "dropout.hidden", "dropout.recurrent", "backend"),
+        *("initialisation.weights", "initialisation.forget_bias"),
+    )
     if model.backend not in ("auto", "reference"):
         raise KeyFault("model.backend", f"a Mogrifier LSTM has no back end `{model.backend}`")
     sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden

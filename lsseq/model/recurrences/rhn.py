@@ -6,8 +6,8 @@ from typing import Any
 
 import lsseq.nn as lnn
 from lsseq.model.initialisation import initialise_recurrent
-from lsseq.model.plain import refuse
 from lsseq.model.recurrence import Layers, Recurrence, Stack
+from lsseq.model.served import serves
 from lsseq.model.stacked import random_steps
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
@@ -15,18 +15,11 @@ from lsseq.recipe.faults import KeyFault
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The network that a recipe describes; `model.layers` of them stand above each other."""
-    refuse(
+    serves(
         model,
-        "boundary",
-        "hierarchy",
-        "mogrifier",
-        "zoneout.cell",
-        "activation",
-        "reset",
-        "dropout.weight",
-        "recompute",
+        *("rhn", "zoneout.hidden", "norm", "rank", "diagonal", "tied_rank", "backend"),
+        *("dropout.hidden", "dropout.recurrent", "dropout.state", "initialisation.weights"),
     )
-    refuse(model, "initialisation.forget_bias")
     if model.backend not in ("auto", "reference"):
         raise KeyFault("model.backend", f"a recurrent highway network has no back end `{model.backend}`")
     options: dict[str, Any] = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 import lsseq.nn as lnn
-from lsseq.model.plain import build_plain, refuse
+from lsseq.model.plain import PLAIN, build_plain
 from lsseq.model.recurrence import Recurrence
+from lsseq.model.served import serves
 from lsseq.recipe import schema
 
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The layers that a recipe describes."""
-    refuse(model, "boundary", "hierarchy", "rhn", "zoneout.cell", "reset", "dropout.recurrent", "dropout.state")
-    refuse(model, "initialisation.forget_bias", "initialisation.carry_bias")
+    serves(model, *PLAIN, "activation")
     return build_plain(model, input_size, partial(lnn.RNN, nonlinearity=model.activation))

@@ -1,0 +1,41 @@
+"""Which keys of a recipe's `model` section a recurrence serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lsseq.recipe import schema
+from lsseq.recipe.faults import KeyFault
+
+AROUND = (
+    *("recurrence", "hidden", "layers", "stack", "learned_initial_state"),
+    *("embedding", "tied", "adaptive_softmax", "regularisation"),
+    *("dropout.embedding", "dropout.input", "dropout.output", "dropout.mask", "initialisation.range"),
+)
+"""Those that the model around a recurrence serves."""
+
+
+def serves(model: schema.Model, *keys: str) -> None:
+    """Refuse what a recurrence does not serve.
+
+    Args:
+        model: the section.
+        keys: that the recurrence serves; the name of a section stands for all its keys.
+
+    Raises:
+        KeyFault: another key has another value than its default.
+    """
+    known = (*AROUND, *keys)
+    for key in _changed(model, schema.Model()):
+        if not any(f"{key}.".startswith(f"{one}.") for one in known):
+            raise KeyFault(f"model.{key}", f"the recurrence `{model.recurrence}` has no `{key}`")
+
+
+def _changed(section: schema.Section, usual: schema.Section) -> Iterator[str]:
+    """The keys whose values differ."""
+    for name in type(section).model_fields:
+        value, default = getattr(section, name), getattr(usual, name)
+        if isinstance(value, schema.Section) and isinstance(default, schema.Section):
+            yield from (f"{name}.{inner}" for inner in _changed(value, default))
+        elif value != default:
+            yield name
