@@ -44,7 +44,7 @@ def make_run(folder: Path, recipe: Recipe, *, seed: int = 0, scale: float = 1.0)
         run.write_recipe(dump_recipe(recipe))
         data.vocabulary.save(run.path)
         for name in ("best", "last"):
-            write_checkpoint(run.checkpoint(name), {"weights": model.state_dict()}, {"step": 1})
+            write_checkpoint(run.checkpoint(name), {"weights": model.state_dict()}, {"step": 1, "epoch": 0})
     return data
 
 

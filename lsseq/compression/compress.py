@@ -9,11 +9,15 @@ from typing import Any
 
 from lsseq.api import load
 from lsseq.compression.structure import Structure
+from lsseq.data.tasks import open_task
+from lsseq.evaluation.answers import evaluate_examples
 from lsseq.model.base import SequenceModel
+from lsseq.model.recurrent import RecurrentModel
 from lsseq.nn.low_rank import load_dense
 from lsseq.recipe import Loaded, load_recipe
 from lsseq.recipe.schema import Recipe
-from lsseq.runs import RunFolder
+from lsseq.runs import RunFolder, load_run, load_task, read_values
+from lsseq.training.device import choose_device
 from lsseq.training.loop import FIGURES
 from lsseq.training.session import start_run, train_recipe
 from lsseq.training.trial import try_recipe
@@ -27,9 +31,22 @@ STEPS = 0.8
 """The share of the tuning's time that its steps are to take; the rest is for evaluations."""
 
 
+def load_model(run: RunFolder) -> RecurrentModel:
+    """The best model of a run, trained on a text or on a task."""
+    is_text = load_recipe(str(run.recipe)).recipe.data.task is None
+    return load_run(run.path).model if is_text else load_task(run.path).model
+
+
 def measure(run: Path, split: str, streams: int | None) -> dict[str, Any]:
     """The values of `lsseq eval --json` for the best weights of a run, as far as they are needed here."""
-    values = load(run).evaluate(split, streams=streams)
+    data = load_recipe(str(RunFolder.open(run).recipe)).recipe.data
+    if data.task is None:
+        values = load(run).evaluate(split, streams=streams)
+    else:
+        device = choose_device("auto")
+        trained = load_task(run, device=str(device))
+        examples = open_task(data, data.task, trained.folder.path)
+        values = evaluate_examples(trained.model, examples, split, device=device)
     kept = (*FIGURES, "parameters", "flops_per_token", "tokens", "protocol")
     return {name: values[name] for name in kept if name in values}
 
@@ -95,9 +112,17 @@ def figures_of(values: dict[str, Any]) -> dict[str, Any]:
 
 def _recipe(source: RunFolder, structure: Structure, target: Path, more: Sequence[str] = ()) -> Loaded:
     """The recipe of the new run, without the figures that the source's states of a dense model."""
-    loaded = load_recipe(str(source.recipe), [*structure.overrides(), *more])
+    loaded = load_recipe(str(source.recipe), [*structure.overrides(), *_slope(source), *more])
     own = {"name": target.name, "description": f"The weights of {source} at rank {structure.rank}"}
     return replace(loaded, recipe=loaded.recipe.model_copy(update=own), name=target.name)
+
+
+def _slope(source: RunFolder) -> list[str]:
+    """A slope that grows with the epochs stays where it is, since the new run counts them from 0."""
+    slope = load_recipe(str(source.recipe)).recipe.model.boundary.slope
+    if isinstance(slope, float):
+        return []
+    return [f"model.boundary.slope={slope.at(read_values(source.checkpoint('best'))['epoch'])}"]
 
 
 def _tuning(recipe: Recipe, minutes: float) -> list[str]:

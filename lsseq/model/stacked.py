@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import lsseq.nn as lnn
 from lsseq.model.base import Extras
 from lsseq.model.recurrence import Layers, Recurrence
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.state import State
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
@@ -43,6 +44,9 @@ class Stacked(Recurrence):
 
     def zero_state(self, x: Tensor) -> State:
         return cast(Any, self.stack).zero_state(x)
+
+    def flops(self) -> float:
+        return weight_flops(self.project, "weight") + float(cast(Any, self.stack).flops())
 
 
 def build_stack(model: schema.Model, input_size: int, build: Build) -> Recurrence:

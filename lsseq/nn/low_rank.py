@@ -16,11 +16,20 @@ from torch import Tensor, nn
 from lsseq.nn.gru import GRU
 from lsseq.nn.hmlstm import HMLSTM
 from lsseq.nn.lstm import LSTM
+from lsseq.nn.mogrifier import MogrifierLSTM
 from lsseq.nn.parts.transition import LowRank
 from lsseq.nn.parts.truncation import truncate
+from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
 
-_GATES: tuple[tuple[type[nn.Module], str], ...] = ((LSTM, "ifgo"), (GRU, "rzn"), (RNN, "h"), (HMLSTM, "ifgo"))
+_GATES: tuple[tuple[type[nn.Module], str], ...] = (
+    (LSTM, "ifgo"),
+    (GRU, "rzn"),
+    (RNN, "h"),
+    (HMLSTM, "ifgo"),
+    (RHN, "ht"),
+    (MogrifierLSTM, "ifgo"),
+)
 """The gates of a layer, one letter each, in the order of the rows of its weights."""
 _BESIDE = ("_right", "_diag", "_boundary")
 """What the names of the parameters end with that stand beside NAME_left in the place of a weight NAME."""
@@ -33,7 +42,8 @@ class Spectrum:
     layer: int
     """From 1, in the order of the model."""
     gate: str
-    """A letter of `torch.nn`'s equations: i, f, g, o of an LSTM; r, z, n of a GRU; h of an RNN."""
+    """A letter of `torch.nn`'s equations: i, f, g, o of an LSTM; r, z, n of a GRU; h of an RNN; candidate h and gate t
+    of a recurrent highway network, each of whose micro-layers counts as a layer."""
     values: Tensor
     """(min(H, S),), falling, float64."""
 
@@ -109,7 +119,7 @@ def _recurrent_weights(model: nn.Module) -> Iterator[tuple[Tensor, str]]:
         gates = next((gates for kind, gates in _GATES if isinstance(part, kind)), None)
         if gates is None:
             continue
-        names = [name for name, _ in part.named_parameters(recurse=False) if name.startswith("weight_hh_l")]
+        names = [name for name, _ in part.named_parameters(recurse=False) if name.startswith("weight_hh_")]
         for name in dict.fromkeys(name.removesuffix("_left") for name in names if not name.endswith(_BESIDE)):
             yield _composed(part, name), gates
 

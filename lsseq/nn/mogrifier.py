@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lsseq.nn.cells.mogrifier import MogrifierCell
 from lsseq.nn.checks import check_rate
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.kernels.layer import Layer, Weights
 from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws, draw_key
@@ -127,6 +128,10 @@ class MogrifierLSTM(nn.Module):
         """The initial state for an input: zeros."""
         zeros = input.new_zeros(1, input.shape[1], self.hidden_size)
         return zeros, zeros
+
+    def flops(self) -> int:
+        """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
+        return weight_flops(self, "weight") + weight_flops(self, "gate")
 
     def explain(self) -> str:
         """Which back end computes this layer and why, in one line."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lsseq.nn.cells.rhn import MicroLayer, RHNCell
 from lsseq.nn.checks import check_member, check_rate
+from lsseq.nn.cost import weight_flops
 from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.parts.transition import Dense, LowRank, Transition, factor_shapes
 from lsseq.nn.random import Draws, draw_key
@@ -177,6 +178,11 @@ class RHN(nn.Module):
     def zero_state(self, input: Tensor) -> Tensor:
         """The initial state for an input: zeros."""
         return input.new_zeros(1, input.shape[1], self.hidden_size)
+
+    def flops(self) -> int:
+        """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
+        layers = (weight_flops(self, f"weight_hh_d{0 if self.tied else k}") for k in range(self.steps))
+        return weight_flops(self, "weight_ih") + sum(layers)
 
     def explain(self) -> str:
         """Which back end computes this layer and why, in one line."""

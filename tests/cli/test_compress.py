@@ -160,6 +160,7 @@ def test_a_tuning_that_was_stopped_goes_on_to_the_bit(here: Path, cli: Cli, monk
         (3, {"recurrence": "gru", "reset": "before", "zoneout": {"hidden": 0.1}}),
         (1, {"recurrence": "rnn", "learned_initial_state": True}),
         (4, {"layers": 2, "hidden": [12, 16], "norm": "layer"}),
+        (4, {"recurrence": "hm-lstm", "layers": 3, "boundary": {"slope": {"start": 2.0}}}),
     ],
 )
 def test_other_recurrences(cli: Cli, tmp_path: Path, small_text: Path, gates: int, keys: dict[str, Any]) -> None:
@@ -168,6 +169,22 @@ def test_other_recurrences(cli: Cli, tmp_path: Path, small_text: Path, gates: in
     assert len(values["spectrum"]) == gates * keys.get("layers", 1)
     few, many = (abs(row["truncated"]["nll"] - values["dense"]["nll"]) for row in values["ranks"])
     assert many < few
+
+
+def test_a_task(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compress, "try_recipe", lambda _: SimpleNamespace(seconds_per_step=4.8))
+    task = "data: {task: {kind: adding, length: 9, examples: 105}}"
+    (tmp_path / "adding.yaml").write_text(f"{task}\nmodel: {{recurrence: gru, hidden: 8}}\ntraining: {{steps: 9}}\n")
+    cli("train", "adding.yaml", "--run", "adding")
+    values = json.loads(cli("compress", "adding", "--rank", 3, "--tune", 1, "--split", "test", "--json").stdout)
+    (row,) = values["ranks"]
+    assert set(values["dense"]) == {"mse", "parameters", "flops_per_token"}
+    assert set(row["truncated"]) == set(row["tuned"]) == {"mse"}
+    assert json.loads(cli("eval", row["run"], "--split", "test", "--json").stdout)["mse"] == pytest.approx(
+        row["tuned"]["mse"], rel=1e-6
+    )
+    assert "mse on test: " in cli("compress", "adding", "--rank", 2, "--split", "test").stdout
 
 
 @pytest.mark.parametrize(
@@ -198,6 +215,13 @@ def test_a_run_of_low_rank_has_a_spectrum_and_is_not_compressed_again(
     values = json.loads(cli("compress", tmp_path / "low", "--json").stdout)["spectrum"][0]["singular_values"]
     assert values[2] > 1e-3
     assert values[3] < 1e-6
+
+
+def test_a_recurrence_without_low_rank(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    make_run(tmp_path / "run", tiny_recipe(small_text, model={"recurrence": "mogrifier-lstm"}))
+    result = cli("compress", tmp_path / "run", "--rank", 2, "--streams", 50, check=2)
+    assert "error: the recurrence `mogrifier-lstm` has no `rank`" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_nothing_is_left_where_the_text_is_gone(cli: Cli, tmp_path: Path, small_text: Path) -> None:

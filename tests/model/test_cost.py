@@ -10,7 +10,10 @@ import torch
 from tiny_run import tiny_model
 from torch.utils.flop_counter import FlopCounterMode
 
+from lsseq.data.tasks import Form
 from lsseq.model.cost import cost, cost_on_text
+from lsseq.model.factory import build_answering
+from lsseq.recipe.schema import Model
 
 V, H, E = 7, 6, 4
 LOW_RANK = {"rank": 2}
@@ -26,6 +29,14 @@ MODELS: list[dict[str, Any]] = [
     {"recurrence": "hm-lstm", "layers": 3, "hidden": [3, 5, 4]},
     {"recurrence": "hm-lstm", "layers": 2, "hierarchy": {"output_gates": False, "output_size": 3, "top_down": False}},
     {"recurrence": "hm-lstm", "layers": 1, "norm": "layer"},
+    *({"recurrence": "hm-lstm", "layers": 2, **rank} for rank in (LOW_RANK, TIED)),
+    {"recurrence": "gru", "reset": "before", "layers": 2, "input_rank": 3, **TIED},
+    *({"recurrence": "rhn", "rhn": {"depth": 3, "tied": tied}, "layers": 2, **TIED} for tied in (False, True)),
+    *({"recurrence": "mogrifier-lstm", "mogrifier": {"rounds": 3, **rank}} for rank in ({}, LOW_RANK)),
+    {"layers": 3, "stack": {"kind": "residual"}},
+    {"layers": 2, "stack": {"kind": "tied", "steps": 5}},
+    {"recurrence": "gru", "embedding": H, "stack": {"kind": "fractal", "columns": 3, "sharing": "column"}},
+    {"layers": 2, "stack": {"kind": "deep-transition", "steps": 3}},
 ]
 
 
@@ -34,6 +45,16 @@ def test_operations_are_those_that_pytorch_counts_in_the_reference(keys: dict[st
     model = tiny_model(V, backend="reference", **keys)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.logits(torch.randint(V, (3, 2)))
+    assert cost(model)["flops_per_token"] * 3 * 2 == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("form", [Form(V, symbols=True, classes=("a", "b")), Form(2, symbols=False, classes=None)])
+def test_models_that_answer(form: Form) -> None:
+    keys = Model.model_validate({"hidden": H, "embedding": E, "rank": 2, "input_rank": 2, "backend": "reference"})
+    model = build_answering(keys, form).eval()
+    inputs = torch.randint(V, (3, 2)) if form.symbols else torch.rand(3, 2, 2)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.output(model.features(inputs)[0])
     assert cost(model)["flops_per_token"] * 3 * 2 == counter.get_total_flops()
 
 

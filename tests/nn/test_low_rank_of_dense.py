@@ -21,6 +21,7 @@ LAYERS: list[tuple[Make, str, dict[str, Any]]] = [
     (lnn.GRU, "rzn", {"reset": "before"}),
     (lnn.GRU, "rzn", {}),
     (lnn.RNN, "h", {}),
+    (lnn.RHN, "ht", {"depth": 3}),
 ]
 
 

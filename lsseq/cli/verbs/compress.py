@@ -88,12 +88,11 @@ def command(
         from lsseq.boundaries.draw.figures import new_figure
 
         new_figure(1, 1)  # that matplotlib is missing is to be said now, not after the tuning
-    from lsseq.api import load
-    from lsseq.compression.compress import compress, measure
+    from lsseq.compression.compress import compress, load_model, measure
     from lsseq.compression.figure import save_figure
     from lsseq.nn.low_rank import spectra
 
-    found = spectra(load(source.path).model)
+    found = spectra(load_model(source))
     values: dict[str, Any] = {"run": str(source), "spectrum": [_values(one, structures) for one in found]}
     if structures:
         dense = measure(source.path, split, streams)

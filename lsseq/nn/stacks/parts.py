@@ -75,6 +75,10 @@ class Stack(nn.Module):
         """The initial state for an input (T, B, H): zeros."""
         return tuple(zero_state(layer, x) for layer in self._layers())
 
+    def flops(self) -> float:
+        """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
+        return sum(float(cast(Any, layer).flops()) for layer in self._layers())
+
     def _check(self, x: Tensor) -> None:
         """Raises ValueError unless an input is (T, B, H), T > 0."""
         if x.dim() != 3 or len(x) == 0 or x.shape[-1] != self.hidden_size:

@@ -74,5 +74,9 @@ class DeepTransition(nn.Module):
         """The initial state for an input (T, B, I): the cell's."""
         return cast(Any, self.cell).zero_state(x)
 
+    def flops(self) -> float:
+        """Floating point operations of the products with weights, for one row and symbol (`lsseq.nn.cost`)."""
+        return self.steps * float(cast(Any, self.cell).flops())
+
     def extra_repr(self) -> str:
         return f"steps={self.steps}, injection={self.injection}, random_steps={self.random_steps}"
