@@ -23,6 +23,7 @@ from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
 from lsseq.nn.stacks.depth import StochasticDepth
+from lsseq.nn.stacks.fast_slow import FastSlow
 from lsseq.nn.stacks.fractal import FractalStack
 from lsseq.nn.stacks.paths import DropPath
 from lsseq.nn.stacks.residual import ResidualStack
@@ -41,6 +42,7 @@ __all__ = [
     "DropPath",
     "Dropout",
     "EmbeddingDropout",
+    "FastSlow",
     "FractalStack",
     "HMOutput",
     "MogrifierLSTM",

@@ -28,6 +28,7 @@ STACKS: dict[str, dict[str, Any]] = {
     "tied, random": {"stack": {"kind": "tied", "steps": 3, "random_steps": RANDOM, "state": "freeze"}},
     "deep transition": {"layers": 2, "stack": {"kind": "deep-transition", "steps": 2, "random_steps": RANDOM}},
     "fractal": {"layers": 2, "stack": {"kind": "fractal", "columns": 2, "sharing": "column", "drop_path": {}}},
+    "fast-slow": {"stack": {"kind": "fast-slow", "fast": 3, "slow": 8}},
     "rhn": {"recurrence": "rhn", "layers": 2, "rhn": {"depth": 3}},
     "mogrifier": {"recurrence": "mogrifier-lstm", "layers": 2, "mogrifier": {"rounds": 3, "rank": 2}},
     "rhn, random": {"recurrence": "rhn", "rhn": {"depth": 2, "tied": True, "random_steps": RANDOM}},
@@ -44,7 +45,7 @@ def built(name: str, **keys: Any) -> Any:
 
 
 @pytest.mark.parametrize("recurrence", ["lstm", "gru", "rnn", "rhn"])
-@pytest.mark.parametrize("name", [name for name in STACKS if "rhn" not in name])
+@pytest.mark.parametrize("name", [name for name, keys in STACKS.items() if "recurrence" not in keys])
 def test_every_stack_of_every_recurrence(name: str, recurrence: str) -> None:
     keys: dict[str, Any] = {"layers": 1} if (name, recurrence) == ("deep transition", "rhn") else {}
     keys |= {"dropout": {"hidden": 0.1}, "zoneout": {"hidden": 0.1}, "norm": "layer", "rank": 3}
@@ -153,6 +154,7 @@ def test_biases_of_highway_gates_start_low_whatever_the_weights() -> None:
         ({"stack": {"kind": "deep-transition", "injection": "learned"}}, "is `none` or `added` in a `deep-transition`"),
         ({"stack": {"kind": "tied", "random_steps": {"mean": 9}}}, "(9) is above the largest number (8)"),
         ({"recurrence": "rhn", "rhn": {"random_steps": {}}}, "model.rhn.random_steps needs model.rhn.tied"),
+        ({"layers": 2, "stack": "fast-slow"}, "model.layers of a `fast-slow` stack is 1"),
         ({"hidden": [3, 4], "layers": 2, "stack": "residual"}, "`residual` stack have one size"),
     ],
 )
