@@ -13,6 +13,6 @@ from lsseq.recipe import schema
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The GRU layers that a recipe describes."""
     refuse(model, "boundary", "hierarchy", "rhn", "mogrifier", "zoneout.cell", "activation", "dropout.state")
-    refuse(model, "initialisation.forget_bias")
+    refuse(model, "norm_steps", "initialisation.forget_bias")
     make = partial(lnn.GRU, reset=model.reset, recurrent_dropout=model.dropout.recurrent)
     return build_plain(model, input_size, make)

@@ -13,18 +13,8 @@ from lsseq.recipe.faults import KeyFault
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The HM-LSTM that a recipe describes."""
-    refuse(
-        model,
-        "rhn",
-        "dropout.state",
-        "activation",
-        "reset",
-        "rank",
-        "dropout.hidden",
-        "dropout.recurrent",
-        "dropout.weight",
-        "recompute",
-    )
+    refuse(model, "rhn", "mogrifier", "norm_steps", "activation", "reset", "rank", "recompute")
+    refuse(model, "dropout.hidden", "dropout.recurrent", "dropout.weight", "dropout.state")
     sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden
     if model.boundary.target != "none" and len(sizes) == 1:
         raise KeyFault("model.boundary.target", "an HM-LSTM of one layer has no detector to be taught")
@@ -35,7 +25,7 @@ def build(model: schema.Model, input_size: int) -> Recurrence:
             input_size,
             sizes,
             model.layers,
-            norm=model.norm,
+            norm="layer" if model.norm == "layer" else None,
             zoneout_cell=model.zoneout.cell,
             zoneout_hidden=model.zoneout.hidden,
             detector=model.boundary.detector,

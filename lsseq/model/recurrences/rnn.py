@@ -23,5 +23,5 @@ def build(model: schema.Model, input_size: int) -> Recurrence:
         "dropout.recurrent",
         "dropout.state",
     )
-    refuse(model, "initialisation.forget_bias")
+    refuse(model, "norm_steps", "initialisation.forget_bias")
     return build_plain(model, input_size, partial(lnn.RNN, nonlinearity=model.activation))
