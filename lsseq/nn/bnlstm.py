@@ -16,12 +16,13 @@ from lsseq.nn.kernels.layer import Gains, Layer, Weights
 from lsseq.nn.parts.statistics import StepNorm
 from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws, draw_key
+from lsseq.nn.single import SingleLayer
 
 BatchNormState = tuple[Tensor, Tensor, Tensor]
 """h and c, (1, B, H) each, and how many steps each row has read, (1, B, 1)."""
 
 
-class BatchNormLSTM(nn.Module):
+class BatchNormLSTM(SingleLayer):
     """An LSTM whose products and cell are normalised over the batch, each step by its own statistics (Cooijmans et al.
     2017).
 
@@ -50,8 +51,6 @@ class BatchNormLSTM(nn.Module):
         ValueError: sizes that are not positive, or a rate outside [0, 1].
     """
 
-    num_layers = 1
-
     def __init__(
         self,
         input_size: int,
@@ -76,8 +75,7 @@ class BatchNormLSTM(nn.Module):
         I, H = input_size, hidden_size
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (4 * H, I), "weight_hh": (4 * H, H), "bias_ih": (4 * H,)}
         shapes |= {"norm_ih": (4 * H,), "norm_hh": (4 * H,), "norm_c": (H,), "norm_c_bias": (H,)}
-        for name, shape in shapes.items():
-            self.register_parameter(f"{name}_l0", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self._register({f"{name}_l0": shape for name, shape in shapes.items()}, device, dtype)
         sizes = {"statistics_ih": 4 * H, "statistics_hh": 4 * H, "statistics_c": H}
         for name, size in sizes.items():
             self.add_module(name, StepNorm(size, steps, momentum, device, dtype))
@@ -98,13 +96,10 @@ class BatchNormLSTM(nn.Module):
         Raises:
             ValueError: shapes that do not fit; in training, one row alone, or rows that are at different steps.
         """
-        if input.dim() != 3 or len(input) == 0 or input.shape[-1] != self.input_size:
-            expected = f"(T, B, {self.input_size}) with T > 0"
-            raise ValueError(f"BatchNormLSTM: expected an input {expected}, got {tuple(input.shape)}")
+        self._check(input, *(hx or ())[:2])
         h, c, count = self.zero_state(input) if hx is None else hx
-        if h.shape != (1, input.shape[1], self.hidden_size) or c.shape != h.shape or count.shape != (*h.shape[:2], 1):
-            shapes = [tuple(part.shape) for part in (h, c, count)]
-            raise ValueError(f"BatchNormLSTM: expected states of {input.shape[1]} rows, got {shapes}")
+        if count.shape != (1, input.shape[1], 1):
+            raise ValueError(f"BatchNormLSTM: expected counts (1, {input.shape[1]}, 1), got {tuple(count.shape)}")
         random = self.training and max(self.zoneout_cell, self.zoneout_hidden) > 0
         layer = Layer(
             Weights(Dense(self._of("weight_ih_l0")), Dense(self._of("weight_hh_l0")), self._of("bias_ih_l0")),
@@ -127,15 +122,6 @@ class BatchNormLSTM(nn.Module):
         """The initial state for an input: zeros."""
         zeros = input.new_zeros(1, input.shape[1], self.hidden_size)
         return zeros, zeros, zeros[..., :1]
-
-    def explain(self) -> str:
-        """Which back end computes this layer and why, in one line."""
-        what = "reference (a loop over the steps in plain PyTorch operations)"
-        return f"BatchNormLSTM: {what}: there are no kernels of its own"
-
-    def _of(self, name: str) -> Tensor:
-        found: Tensor = getattr(self, name)
-        return found
 
     def extra_repr(self) -> str:
         zoneout = f"zoneout_cell={self.zoneout_cell}, zoneout_hidden={self.zoneout_hidden}"

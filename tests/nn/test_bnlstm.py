@@ -178,7 +178,9 @@ def test_requests_that_are_wrong() -> None:
         model(x, (*model.zero_state(x)[:2], torch.arange(B).view(1, B, 1)))
     with pytest.raises(ValueError, match=r"expected an input \(T, B, 3\) with T > 0"):
         model(x[..., 1:])
-    with pytest.raises(ValueError, match="expected states of 6 rows"):
+    with pytest.raises(ValueError, match=r"expected a state \(1, 6, 4\), got \(1, 5, 4\)"):
         model(x, model.zero_state(x[:, 1:]))
+    with pytest.raises(ValueError, match=r"expected counts \(1, 6, 1\), got \(1, 5, 1\)"):
+        model(x, (*model.zero_state(x)[:2], torch.zeros(1, B - 1, 1)))
     with pytest.raises(ValueError, match="expected positive sizes"):
         lnn.BatchNormLSTM(I, H, 0)
