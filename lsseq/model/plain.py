@@ -7,13 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 import lsseq.nn as lnn
-from lsseq.model.initialisation import initialise_recurrent
+from lsseq.model.initialisation import Layer, initialise_recurrent
 from lsseq.model.recurrence import Layers, Recurrence, Stack
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
 
 PLAIN = (
-    *("rank", "input_rank", "diagonal", "tied_rank", "zoneout.hidden", "norm", "recompute", "backend"),
+    *("rank", "input_rank", "diagonal", "tied_rank", "zoneout.hidden", "norm=layer", "recompute", "backend"),
     *("dropout.hidden", "dropout.weight", "initialisation.weights"),
 )
 """Keys that all of them serve."""
@@ -59,3 +59,20 @@ def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
     except ValueError as error:
         # The schema has checked every single value, so what is left is a back end that cannot serve them together.
         raise KeyFault("model.backend", str(error)) from error
+
+
+def build_layers(model: schema.Model, input_size: int, make: Callable[[int, int], Layer]) -> Recurrence:
+    """Modules of one layer above each other, or one alone; `make` takes I and H. Only the reference computes them.
+
+    Raises:
+        KeyFault: another back end is asked for.
+    """
+    if model.backend not in ("auto", "reference"):
+        raise KeyFault("model.backend", f"the recurrence `{model.recurrence}` has no back end `{model.backend}` here")
+    sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden
+    layers = []
+    for I, H in pairwise([input_size, *sizes]):
+        layer = make(I, H)
+        initialise_recurrent(layer, model.initialisation)
+        layers.append(Layers(layer))
+    return layers[0] if len(layers) == 1 else Stack(layers, lnn.Dropout(model.dropout.hidden, mask=model.dropout.mask))

@@ -76,6 +76,11 @@ def build_stack(model: schema.Model, input_size: int, build: Build) -> Recurrenc
             dropout=dropout,
         )
         return Stacked(made, input_size, norm=False)
+    if stack.kind == "fast-slow":
+        S = stack.slow or H
+        fast = [_layer(model, one, size, build) for size in [input_size, S, *[1] * (stack.fast - 2)]]
+        slow = _layer(model, one.model_copy(update={"hidden": S}), H, build)
+        return Layers(lnn.FastSlow(fast, slow, dropout=dropout))
     layers = [_layer(model, one, H, build) for _ in range(model.layers)]
     if stack.kind == "tied":
         made = lnn.TiedStack(

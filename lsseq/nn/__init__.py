@@ -12,6 +12,7 @@
 """
 
 from lsseq.nn import init, random, state
+from lsseq.nn.bnlstm import BatchNormLSTM
 from lsseq.nn.dropout import Dropout, EmbeddingDropout
 from lsseq.nn.explain import explain
 from lsseq.nn.gru import GRU
@@ -21,9 +22,11 @@ from lsseq.nn.kernels.hierarchy import HMOutput
 from lsseq.nn.lstm import LSTM
 from lsseq.nn.mogrifier import MogrifierLSTM
 from lsseq.nn.parts.repetitions import RandomSteps
+from lsseq.nn.parts.statistics import recalibrating
 from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
 from lsseq.nn.stacks.depth import StochasticDepth
+from lsseq.nn.stacks.fast_slow import FastSlow
 from lsseq.nn.stacks.fractal import FractalStack
 from lsseq.nn.stacks.paths import DropPath
 from lsseq.nn.stacks.residual import ResidualStack
@@ -38,10 +41,12 @@ __all__ = [
     "LSTM",
     "RHN",
     "RNN",
+    "BatchNormLSTM",
     "DeepTransition",
     "DropPath",
     "Dropout",
     "EmbeddingDropout",
+    "FastSlow",
     "FractalStack",
     "HMOutput",
     "Highway",
@@ -54,6 +59,7 @@ __all__ = [
     "explain",
     "init",
     "random",
+    "recalibrating",
     "set_steps",
     "state",
 ]

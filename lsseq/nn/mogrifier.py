@@ -16,9 +16,10 @@ from lsseq.nn.cost import weight_flops
 from lsseq.nn.kernels.layer import Layer, Weights
 from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws, draw_key
+from lsseq.nn.single import SingleLayer
 
 
-class MogrifierLSTM(nn.Module):
+class MogrifierLSTM(SingleLayer):
     """An LSTM whose input and state gate each other in turns before each step (Melis, Kočiský and Blunsom 2020).
 
     `lsseq.nn.cells.mogrifier` has the step. Without rounds it is an LSTM, and so are the names of its other parameters.
@@ -41,8 +42,6 @@ class MogrifierLSTM(nn.Module):
     Raises:
         ValueError: sizes, a number of rounds or a rank that are impossible, or a rate outside [0, 1].
     """
-
-    num_layers = 1
 
     def __init__(
         self,
@@ -70,8 +69,7 @@ class MogrifierLSTM(nn.Module):
         self.input_size, self.hidden_size, self.rounds, self.rank = input_size, hidden_size, rounds, rank
         self.zoneout_cell, self.zoneout_hidden = zoneout_cell, zoneout_hidden
         self.recurrent_dropout = recurrent_dropout
-        for name, shape in self._shapes().items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self._register(self._shapes(), device, dtype)
         self.reset_parameters()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -99,13 +97,8 @@ class MogrifierLSTM(nn.Module):
         Raises:
             ValueError: shapes that do not fit.
         """
-        if input.dim() != 3 or len(input) == 0 or input.shape[-1] != self.input_size:
-            expected = f"(T, B, {self.input_size}) with T > 0"
-            raise ValueError(f"MogrifierLSTM: expected an input {expected}, got {tuple(input.shape)}")
+        self._check(input, *(hx or ()))
         state = self.zero_state(input) if hx is None else hx
-        shape = (1, input.shape[1], self.hidden_size)
-        if any(part.shape != shape for part in state):
-            raise ValueError(f"MogrifierLSTM: expected states {shape}, got {[tuple(part.shape) for part in state]}")
         random = self.training and max(self.zoneout_cell, self.zoneout_hidden, self.recurrent_dropout) > 0
         weights = Dense(self._of("weight_ih_l0")), Dense(self._of("weight_hh_l0"))
         layer = Layer(
@@ -132,15 +125,6 @@ class MogrifierLSTM(nn.Module):
     def flops(self) -> int:
         """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
         return weight_flops(self, "weight") + weight_flops(self, "gate")
-
-    def explain(self) -> str:
-        """Which back end computes this layer and why, in one line."""
-        what = "reference (a loop over the steps in plain PyTorch operations)"
-        return f"MogrifierLSTM: {what}: there are no kernels of its own"
-
-    def _of(self, name: str) -> Tensor:
-        found: Tensor = getattr(self, name)
-        return found
 
     def _gating(self, i: int) -> list[Tensor]:
         if self.rank is None:

@@ -17,9 +17,10 @@ from lsseq.nn.cost import weight_flops
 from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.parts.transition import Dense, LowRank, Transition, factor_shapes
 from lsseq.nn.random import Draws, draw_key
+from lsseq.nn.single import SingleLayer
 
 
-class RHN(nn.Module):
+class RHN(SingleLayer):
     """Recurrent highway network (Zilly et al. 2017): K highway layers within a step, with gates that are coupled.
 
     `lsseq.nn.cells.rhn` has the step. With tied weights it is a residual network of shared layers, run on every symbol
@@ -48,8 +49,6 @@ class RHN(nn.Module):
     Raises:
         ValueError: sizes that do not fit, a rate outside [0, 1], an unknown name, or random steps without `tied`.
     """
-
-    num_layers = 1
 
     def __init__(
         self,
@@ -90,8 +89,7 @@ class RHN(nn.Module):
         )
         self.rank, self.diagonal, self.tied_rank, self.norm = rank, diagonal, tied_rank, norm
         self._steps = depth
-        for name, shape in self._shapes().items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self._register(self._shapes(), device, dtype)
         self.reset_parameters()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -149,17 +147,13 @@ class RHN(nn.Module):
         Raises:
             ValueError: shapes that do not fit.
         """
-        if input.dim() != 3 or len(input) == 0 or input.shape[-1] != self.input_size:
-            raise ValueError(f"RHN: expected an input (T, B, {self.input_size}) with T > 0, got {tuple(input.shape)}")
+        self._check(input, *(() if hx is None else (hx,)))
         state = self.zero_state(input) if hx is None else hx
-        if state.shape != (1, input.shape[1], self.hidden_size):
-            expected = (1, input.shape[1], self.hidden_size)
-            raise ValueError(f"RHN: expected a state {expected}, got {tuple(state.shape)}")
         draws = Draws.here(draw_key()) if self._draws_masks() else None
         steps = self.steps if draws is None or self.random_steps is None else self.random_steps.draw(draws)
         cell = RHNCell(
             input,
-            Dense(self._parameter("weight_ih")),
+            Dense(self._of("weight_ih")),
             getattr(self, "norm_ih", None),
             self._micro_layers(steps),
             draws,
@@ -184,10 +178,6 @@ class RHN(nn.Module):
         layers = (weight_flops(self, f"weight_hh_d{0 if self.tied else k}") for k in range(self.steps))
         return weight_flops(self, "weight_ih") + sum(layers)
 
-    def explain(self) -> str:
-        """Which back end computes this layer and why, in one line."""
-        return "RHN: reference (a loop over the steps in plain PyTorch operations): there are no kernels of its own"
-
     def _draws_masks(self) -> bool:
         rates = self.zoneout_hidden, self.recurrent_dropout, self.state_dropout
         return self.training and (self.random_steps is not None or max(rates) > 0.0)
@@ -197,18 +187,14 @@ class RHN(nn.Module):
         return of_each * steps if self.tied else of_each
 
     def _micro_layer(self, k: int) -> MicroLayer:
-        return MicroLayer(self._hidden(k), self._parameter(f"bias_d{k}"), getattr(self, f"norm_hh_d{k}", None))
+        return MicroLayer(self._hidden(k), self._of(f"bias_d{k}"), getattr(self, f"norm_hh_d{k}", None))
 
     def _hidden(self, k: int) -> Transition:
         name = f"weight_hh_d{k}"
         if self.rank is None:
-            return Dense(self._parameter(name))
+            return Dense(self._of(name))
         diagonal: Any = getattr(self, f"{name}_diag", None)
-        return LowRank(self._parameter(f"{name}_left"), self._parameter(f"{name}_right"), diagonal)
-
-    def _parameter(self, name: str) -> Tensor:
-        found: Tensor = getattr(self, name)
-        return found
+        return LowRank(self._of(f"{name}_left"), self._of(f"{name}_right"), diagonal)
 
     def extra_repr(self) -> str:
         options: dict[str, object] = {"tied": False, "random_steps": None, "rank": None, "norm": None}

@@ -37,6 +37,8 @@ MODELS: list[dict[str, Any]] = [
     {"layers": 2, "stack": {"kind": "tied", "steps": 5}},
     {"recurrence": "gru", "embedding": H, "stack": {"kind": "fractal", "columns": 3, "sharing": "column"}},
     {"layers": 2, "stack": {"kind": "deep-transition", "steps": 3}},
+    {"stack": {"kind": "fast-slow", "fast": 3, "slow": 8}},
+    {"norm": "batch", "norm_steps": 4},
 ]
 
 

@@ -22,6 +22,7 @@ from lsseq.recipe.schema import Model
         ({"boundary": {"prior": {"kind": "ratio", "rate": 0.2}}}, ("boundary",), None),
         ({"layers": 2, "embedding": 7, "dropout": {"input": 0.1, "mask": "step"}}, (), None),
         ({"dropout": {"hidden": 0.1}}, (), "dropout.hidden"),
+        ({"norm": "layer"}, ("norm=layer",), None),
     ],
 )
 def test_keys_that_are_served(section: dict[str, object], keys: tuple[str, ...], refused: str | None) -> None:
@@ -33,3 +34,8 @@ def test_keys_that_are_served(section: dict[str, object], keys: tuple[str, ...],
         serves(model, *keys)
     assert caught.value.key == f"model.{refused}"
     assert caught.value.message == f"the recurrence `lstm` has no `{refused}`"
+
+
+def test_a_key_that_is_served_with_one_value() -> None:
+    with pytest.raises(KeyFault, match="the recurrence `lstm` has no `norm: batch`"):
+        serves(Model.model_validate({"norm": "batch"}), "norm=layer")

@@ -126,5 +126,5 @@ def test_shapes_that_are_wrong() -> None:
     x, (h, c) = given()
     with pytest.raises(ValueError, match=r"expected an input \(T, B, 4\) with T > 0, got \(4, 3, 3\)"):
         made()(x[..., 1:])
-    with pytest.raises(ValueError, match=r"expected states \(1, 3, 5\), got"):
+    with pytest.raises(ValueError, match=r"expected a state \(1, 3, 5\), got"):
         made()(x, (h, c[:, 1:]))

@@ -29,15 +29,15 @@ def test_an_unknown_key(faults: Faults) -> None:
 
 
 def test_all_faults_at_once_in_the_order_of_the_file(faults: Faults) -> None:
-    text = "model:\n  hidden: -3\n  norm: batch\nfoo: 1\n" + RUN + "data: {unit: chars}\n"
+    text = "model:\n  hidden: -3\n  norm: group\nfoo: 1\n" + RUN + "data: {unit: chars}\n"
     assert faults(text, "lr=1", "model.layers=two") == (
         "error: model.hidden must be an integer of at least 1, or a list of them (got -3)\n"
         "  --> r.yaml:2\n"
         "2 |   hidden: -3\n"
         "  |           ^^\n"
-        "error: model.norm must be `layer` (got `batch`)\n"
+        "error: model.norm must be `layer` or `batch` (got `group`)\n"
         "  --> r.yaml:3\n"
-        "3 |   norm: batch\n"
+        "3 |   norm: group\n"
         "  |         ^^^^^\n"
         "error: unknown key `foo`\n"
         "  --> r.yaml:4\n"

@@ -15,7 +15,7 @@ def build(model: schema.Model, input_size: int) -> Recurrence:
     """The HM-LSTM that a recipe describes."""
     serves(
         model,
-        *("boundary", "hierarchy", "zoneout", "norm", "rank", "diagonal", "tied_rank", "backend"),
+        *("boundary", "hierarchy", "zoneout", "norm=layer", "rank", "diagonal", "tied_rank", "backend"),
         *("initialisation.weights", "initialisation.forget_bias"),
     )
     sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden
@@ -28,7 +28,7 @@ def build(model: schema.Model, input_size: int) -> Recurrence:
             input_size,
             sizes,
             model.layers,
-            norm=model.norm,
+            norm="layer" if model.norm == "layer" else None,
             zoneout_cell=model.zoneout.cell,
             zoneout_hidden=model.zoneout.hidden,
             detector=model.boundary.detector,

@@ -200,8 +200,10 @@ class Model(Section):
     tied_rank: bool = False
     """The gates share the factor that the state is multiplied by, or the input; needs `rank` or `input_rank`."""
     zoneout: Zoneout = Zoneout()
-    norm: Literal["layer"] | None = None
-    """Normalisation inside the recurrence (layer: Ba et al. 2016)."""
+    norm: Literal["layer", "batch"] | None = None
+    """Normalisation inside the recurrence (layer: Ba et al. 2016; batch, `lstm` only: Cooijmans et al. 2017)."""
+    norm_steps: Count | None = None
+    """With `norm: batch`: steps with statistics of their own, the longest sequence or window of training."""
     dropout: Dropout = Dropout()
     initialisation: Initialisation = Initialisation()
     regularisation: Regularisation = Regularisation()
@@ -230,6 +232,12 @@ class Model(Section):
             if self.embedding != last:
                 message = f"model.tied needs embedding ({self.embedding}) equal to the last layer's hidden ({last})"
                 raise broken("tied", message)
+        return self
+
+    @model_validator(mode="after")
+    def _steps_of_the_norm(self) -> Model:
+        if (self.norm == "batch") != (self.norm_steps is not None):
+            raise broken("norm_steps", "model.norm_steps belongs to model.norm `batch`, which needs it")
         return self
 
     @model_validator(mode="after")

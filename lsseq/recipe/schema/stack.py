@@ -82,17 +82,19 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "tied": ("steps", "random_steps", "state", "pattern", "injection", "difference_rank"),
     "deep-transition": ("steps", "random_steps", "injection"),
     "fractal": ("columns", "sharing", "drop_path"),
+    "fast-slow": ("fast", "slow"),
 }
 
 
 class Stack(Section):
-    """How the layers stand above each other. All kinds but `plain` and `deep-transition` keep the width `hidden`, and a
+    """How the layers stand above each other. `residual`, `tied` and `fractal` stacks keep the width `hidden`, and a
     linear map without bias brings an input of another width to it."""
 
-    kind: Literal["plain", "residual", "tied", "deep-transition", "fractal"] = "plain"
+    kind: Literal["plain", "residual", "tied", "deep-transition", "fractal", "fast-slow"] = "plain"
     """plain: each reads the one below. residual: each adds to what it reads, normalised. tied: residual, `steps`
     virtual layers made of `layers` cells. deep-transition: a step of the layers is made `steps` times a symbol.
-    fractal: `layers` blocks of columns of different depths."""
+    fractal: `layers` blocks of columns of different depths. fast-slow: cells that change one state in turns, and a slow
+    one between the first two (Mujika et al. 2017)."""
     stochastic_depth: StochasticDepth | None = None
     """`residual`: layers are dropped."""
     swapout: Swapout | None = None
@@ -116,6 +118,10 @@ class Stack(Section):
     """`fractal`: which layers have the same weights."""
     drop_path: DropPath | None = None
     """`fractal`: columns are dropped."""
+    fast: Annotated[int, Field(ge=2)] = 2
+    """`fast-slow`: number of fast cells."""
+    slow: Count | None = None
+    """`fast-slow`: units of the slow cell; `hidden`, those of a fast one, where absent."""
 
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> Stack:
@@ -138,6 +144,10 @@ class Stack(Section):
             raise broken(key, f"model.{key} ({least}) is above the number of layers ({layers})")
         if self.kind == "tied" and self.steps < layers:
             raise broken("stack.steps", f"model.stack.steps ({self.steps}) is less than the cells, layers ({layers})")
+        if self.kind == "fast-slow" and layers > 1:
+            raise broken(
+                "layers", f"model.layers of a `fast-slow` stack is 1: model.stack.fast has its cells (got {layers})"
+            )
         if self.pattern == "middle" and layers < 3:
             raise broken("stack.pattern", f"model.stack.pattern `middle` needs 3 layers or more (got {layers})")
 

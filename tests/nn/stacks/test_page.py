@@ -1,4 +1,4 @@
-"""The example of docs/stacks.md runs."""
+"""The examples of docs/stacks.md run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 PAGE = (Path(__file__).parents[3] / "docs" / "stacks.md").read_text(encoding="utf-8")
 
 
-def test_the_example_runs() -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+def test_the_examples_run() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     names: dict[str, object] = {}
-    exec(block, names)
+    exec("".join(blocks), names)
     assert names["output"].shape == (100, 4, 64)  # type: ignore[attr-defined]
     assert names["rhn"].steps == 6  # type: ignore[attr-defined]
+    assert names["norm"].statistics_c.mean.any()  # type: ignore[attr-defined]
     assert len(names["short"].layers) == 1  # type: ignore[attr-defined]

@@ -1,0 +1,103 @@
+"""Batch normalisation with statistics of each time step (Cooijmans et al. 2017).
+
+Shape letters: T time, B batch, F features, N steps that have statistics of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+EPSILON = 1e-5
+
+
+class StepNorm(nn.Module):
+    """(u - mean) / √(var + ε) over the rows of the batch, with a mean and a variance for each step.
+
+    In training these are the batch's, the variance divided by B, and running averages of both are kept for each of the
+    first N steps; a later step counts as the last of them. Evaluation takes the averages.
+
+    Args:
+        features: F.
+        steps: N, the length of the longest sequence in training.
+        momentum: weight of a new batch in the running averages.
+    """
+
+    mean: Tensor
+    """(N, F), 0 at first."""
+    variance: Tensor
+    """(N, F), 1 at first."""
+
+    def __init__(
+        self,
+        features: int,
+        steps: int,
+        momentum: float,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.counts = torch.zeros(steps, 1, dtype=torch.float64)
+        self.collects = False
+        """Whether the statistics of batches are taken in evaluation too, each with the same weight."""
+        self.register_buffer("mean", torch.zeros(steps, features, device=device, dtype=dtype))
+        self.register_buffer("variance", torch.ones(steps, features, device=device, dtype=dtype))
+
+    def forward(self, u: Tensor, step: Tensor) -> Tensor:
+        """u (B, F) or (T, B, F), normalised; `step` is the number of the (first) step of each row, (B,) int64.
+
+        Raises:
+            ValueError: in training, one row alone, or rows that are at different steps.
+        """
+        T = 1 if u.dim() == 2 else len(u)
+        if not self.training and not self.collects:
+            at = (step + torch.arange(T, device=step.device).unsqueeze(1)).clamp(max=len(self.mean) - 1)
+            at = at if u.dim() == 3 else at[0]
+            return (u - self.mean[at]) * torch.rsqrt(self.variance[at] + EPSILON)
+        if u.shape[-2] < 2 or bool((step != step[0]).any()):
+            raise ValueError("batch normalisation is trained with two rows or more, all at the same step")
+        mean = u.mean(-2)
+        centred = u - mean.unsqueeze(-2)
+        variance = centred.square().mean(-2)
+        self._take(int(step[0]), mean.detach().view(T, -1), variance.detach().view(T, -1))
+        return centred * torch.rsqrt(variance + EPSILON).unsqueeze(-2)
+
+    @torch.no_grad()
+    def _take(self, first: int, mean: Tensor, variance: Tensor) -> None:
+        """Average the statistics (T, F) of a batch in, from step `first` on."""
+        own = max(0, min(len(mean), len(self.mean) - first))
+        self._average(slice(first, first + own), mean[:own], variance[:own])
+        for later in range(own, len(mean)):
+            self._average(slice(-1, None), mean[later : later + 1], variance[later : later + 1])
+
+    def _average(self, at: slice, mean: Tensor, variance: Tensor) -> None:
+        self.counts[at] += 1
+        weight = 1 / self.counts[at] if self.collects else torch.full_like(self.counts[at], self.momentum)
+        self.mean[at] = self.mean[at].lerp(mean.to(self.mean), weight.to(self.mean))
+        self.variance[at] = self.variance[at].lerp(variance.to(self.mean), weight.to(self.mean))
+
+
+@contextmanager
+def recalibrating(module: nn.Module) -> Iterator[None]:
+    """Takes the statistics of every `StepNorm` in a module anew, from the batches that are run inside the context.
+
+    The module is in evaluation meanwhile, so that there is no dropout and zoneout in them, while each batch is still
+    normalised by its own statistics; all batches have the same weight (the paper's evaluation). Each call of the module
+    is a batch.
+    """
+    norms = [part for part in module.modules() if isinstance(part, StepNorm)]
+    training = module.training
+    module.eval()
+    for norm in norms:
+        norm.collects = True
+        norm.counts.zero_()
+    try:
+        yield
+    finally:
+        module.train(training)
+        for norm in norms:
+            norm.collects = False
