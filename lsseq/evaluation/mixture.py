@@ -50,7 +50,7 @@ def mix(log_p: Tensor, targets: Tensor, weights: Tensor) -> Mixed:
     at = targets.view(1, -1, 1)
     each = log_p.gather(2, at.expand(len(log_p), -1, -1)).squeeze(2)
     geometric = (w * log_p).sum(0)
-    count = torch.arange(1, len(each) + 1, device=each.device).unsqueeze(1)
+    count = torch.arange(1, len(each) + 1, device=each.device, dtype=each.dtype).unsqueeze(1)
     own = (w * p * log_p).sum((0, 2)).neg()
     return Mixed(
         nll=-torch.logsumexp(each + weights.log().unsqueeze(1), 0),
