@@ -74,7 +74,7 @@ class Drawn:
             features, self.state, _ = self.model.features(inputs, self.state)
             dropped: Tensor = self.model.output_dropout(features)
         self._step += len(inputs)
-        return dropped.unflatten(1, (self.count, -1))
+        return dropped.reshape(len(inputs), self.count, -1, dropped.shape[-1])
 
 
 def draw(model: LanguageModel, samples: int, seed: int, device: torch.device | str) -> list[Member]:

@@ -67,15 +67,13 @@ class MixtureReader:
     Args:
         members: the networks, of one vocabulary.
         mode: `samples` or `ensemble`.
-        weights: (N,) of the networks, which sum to 1; all the same by default.
     """
 
     window: int | None = None
 
-    def __init__(self, members: Sequence[Member], mode: str, weights: Tensor | None = None) -> None:
+    def __init__(self, members: Sequence[Member], mode: str) -> None:
         self.members, self.mode = members, mode
         self.count = sum(member.count for member in members)
-        self.weights = torch.full((self.count,), 1 / self.count, dtype=torch.float64) if weights is None else weights
         self.total: Mixed | None = None
         """Sums over the tokens that were read."""
 
@@ -99,4 +97,4 @@ class MixtureReader:
     def _mix(self, found: Sequence[Tensor], targets: Tensor) -> Mixed:
         logits = [member.model.output.logits(features) for member, features in zip(self.members, found, strict=True)]
         log_p = at_least_float32(torch.cat(logits)).log_softmax(2)
-        return mix(log_p, targets, self.weights.to(log_p))
+        return mix(log_p, targets, log_p.new_full((self.count,), 1 / self.count))
