@@ -64,18 +64,22 @@ def measure_split(
     )
     with evaluating(model):
         nll_sum = read_all(chosen, windows, device, keep)
-    values: dict[str, Any] = figures(
+    values: dict[str, Any] = {**split_figures(nll_sum, split, vocabulary), "tokens": tokens}
+    if split.characters is not None:
+        values["characters"] = split.characters
+    return values
+
+
+def split_figures(nll_sum: float, split: Split, vocabulary: Vocabulary) -> dict[str, float]:
+    """The figures of `lsseq.evaluation.figures` for nats of all tokens of a split together."""
+    return figures(
         nll_sum,
-        tokens,
+        len(split.tokens),
         unit=vocabulary.unit,
         lossless=vocabulary.lossless,
         characters=split.characters,
         text_bytes=split.bytes,
     )
-    values["tokens"] = tokens
-    if split.characters is not None:
-        values["characters"] = split.characters
-    return values
 
 
 def protocol(evaluation: schema.Evaluation, streams: int) -> str:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
-from lsseq.nn.parts.coins import shape_of
+from lsseq.nn.parts.coins import reaching, shape_of
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
 
 
@@ -34,7 +34,8 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0.0:
             return x
         shape = shape_of(x, self.mask, x.shape[-1])
-        events = Draws.here(draw_key()).mask(Kind.DROPOUT, self.p, shape, x.device)
+        draws = reaching(Draws.here(draw_key()), self.mask)
+        events = draws.mask(Kind.DROPOUT, self.p, shape, x.device)
         return x * keep_scale(events, self.p, x.dtype)
 
     def extra_repr(self) -> str:
@@ -65,7 +66,7 @@ class EmbeddingDropout(nn.Module):
         if not self.training or self.p == 0.0:
             return vectors
         # The mask is of the vocabulary, not of the batch: it is the same whichever rows a process holds.
-        events = Draws(draw_key()).mask(Kind.EMBEDDING_DROPOUT, self.p, (1, 1, len(weight)), weight.device)
+        events = Draws.of_the_call(draw_key()).mask(Kind.EMBEDDING_DROPOUT, self.p, (1, 1, len(weight)), weight.device)
         return vectors * keep_scale(events.flatten(), self.p, weight.dtype)[tokens].unsqueeze(-1)
 
     def extra_repr(self) -> str:

@@ -8,8 +8,9 @@ pass, in Python, C or Triton.
 - key: an integer of 63 bits, drawn once a forward call from PyTorch's default generator by `draw_key`.
   `torch.manual_seed` and a restored generator state therefore govern every mask.
 - layer: which recurrent layer asks (for weights, the index of its direction in h_n), 0 elsewhere. kind: see `Kind`.
-- step: index of the time step within the call. row: index of the example in the *whole* batch; a process that holds
-  rows n, n+1, … of it says so with `first_row(n)`. unit: index of the feature.
+- step: index of the time step within the call; where the call is about a part of a longer sequence, `part` says where
+  that begins. row: index of the example in the *whole* batch; a process that holds rows n, n+1, … of it says so with
+  `first_row(n)`. unit: index of the feature. What holds for all steps has step 0, for the whole batch row 0.
 
 The function, all words being unsigned 32-bit integers that wrap around:
 
@@ -30,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import torch
@@ -63,11 +64,52 @@ _GOLDEN = 0x9E3779B9
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
 
 _first_row: ContextVar[int] = ContextVar("lsseq_first_row", default=0)
+_first_step: ContextVar[int] = ContextVar("lsseq_first_step", default=0)
+_generator: ContextVar[torch.Generator | None] = ContextVar("lsseq_generator", default=None)
+_seen: ContextVar[Seen | None] = ContextVar("lsseq_seen", default=None)
+
+
+@dataclass
+class Seen:
+    """What was drawn while `watch` looked on."""
+
+    masks: bool = False
+    """Anything."""
+    of_the_call: bool = False
+    """Something that all rows of a call share, so that they are not independent of each other."""
+
+
+@contextmanager
+def watch() -> Iterator[Seen]:
+    """Tells what is drawn in this context."""
+    seen = Seen()
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
 
 
 def draw_key() -> int:
-    """A new key of 63 bits from PyTorch's default CPU generator."""
-    return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu"))
+    """A new key of 63 bits from PyTorch's default CPU generator, or from that of the surrounding `part`."""
+    if (seen := _seen.get()) is not None:
+        seen.masks = True
+    return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu", generator=_generator.get()))
+
+
+@contextmanager
+def part(seed: int, first_step: int) -> Iterator[None]:
+    """Says that what is called in this context reads a part of longer sequences, which begins at step `first_step`.
+
+    The keys are those of a seed of 64 bits. Where every part is read by the same calls and with the same seed, the
+    masks are those of the whole sequences: new ones for each step, and the same for all where they hold for all steps.
+    """
+    tokens = _first_step.set(first_step), _generator.set(torch.Generator("cpu").manual_seed(seed))
+    try:
+        yield
+    finally:
+        _first_step.reset(tokens[0])
+        _generator.reset(tokens[1])
 
 
 @contextmanager
@@ -80,26 +122,50 @@ def first_row(row: int) -> Iterator[None]:
         _first_row.reset(token)
 
 
+@contextmanager
+def finer(factor: int) -> Iterator[None]:
+    """Says that what is called in this context makes so many steps of each step outside."""
+    token = _first_step.set(_first_step.get() * factor)
+    try:
+        yield
+    finally:
+        _first_step.reset(token)
+
+
 @dataclass(frozen=True)
 class Draws:
-    """The masks of one layer in one call; a kernel that draws for itself takes the three integers from here."""
+    """The masks of one layer in one call; a kernel that draws for itself takes the integers from here."""
 
     key: int
     layer: int = 0
     first_row: int = 0
+    first_step: int = 0
 
     @classmethod
     def here(cls, key: int, layer: int = 0) -> Draws:
-        """The draws of a layer whose rows start where the surrounding `first_row` says."""
-        return cls(key, layer, _first_row.get())
+        """The draws of a layer whose rows and steps start where the surrounding `first_row` and `part` say."""
+        return cls(key, layer, _first_row.get(), _first_step.get())
+
+    @classmethod
+    def of_the_call(cls, key: int, layer: int = 0) -> Draws:
+        """The draws of what all rows and steps of a call share, in whatever parts of the batch it is computed."""
+        if (seen := _seen.get()) is not None:
+            seen.of_the_call = True
+        return cls(key, layer)
+
+    def held(self) -> Draws:
+        """The draws of what holds for all steps of a row."""
+        return replace(self, first_step=0)
 
     def mask(self, kind: Kind, rate: float, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:
         """The mask of shape (steps, rows, units) for these rows; see `bernoulli`."""
-        return bernoulli(self.key, self.layer, kind, rate, *shape, first_row=self.first_row, device=device)
+        first = {"first_step": self.first_step, "first_row": self.first_row}
+        return bernoulli(self.key, self.layer, kind, rate, *shape, **first, device=device)
 
     def uniform(self, kind: Kind, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:
         """Numbers of shape (steps, rows, units) for these rows; see `uniform`."""
-        return uniform(self.key, self.layer, kind, *shape, first_row=self.first_row, device=device)
+        first = {"first_step": self.first_step, "first_row": self.first_row}
+        return uniform(self.key, self.layer, kind, *shape, **first, device=device)
 
 
 def bernoulli(

@@ -16,6 +16,7 @@ from lsseq.nn.kernels import vendor
 from lsseq.nn.kernels.dispatch import BACKENDS, FEW, Choice, Request, choose, describe, kernel
 from lsseq.nn.kernels.followed import followed
 from lsseq.nn.kernels.layer import Layer, States, Weights
+from lsseq.nn.parts.coins import reaching
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
 from lsseq.nn.weights import Parameters
 
@@ -250,7 +251,8 @@ class Recurrent(Parameters):
         """The factors for the output x of a layer that goes into the next: a mask a step, or one for the sequence."""
         T, B = x.shape[:2] if packed is None else (len(packed.batch_sizes), int(packed.batch_sizes[0]))
         steps = T if self.dropout_mask == "step" else 1
-        mask = draws.mask(Kind.LAYER_DROPOUT, self.dropout, (steps, B, x.shape[-1]), x.device)
+        own = reaching(draws, self.dropout_mask)
+        mask = own.mask(Kind.LAYER_DROPOUT, self.dropout, (steps, B, x.shape[-1]), x.device)
         if packed is not None:
             if packed.sorted_indices is not None:
                 mask = mask.index_select(1, packed.sorted_indices)

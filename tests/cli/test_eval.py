@@ -84,7 +84,7 @@ def test_expected_is_compared(cli: Cli, tmp_path: Path, small_text: Path) -> Non
         (["--split", "test", "--text", "x"], "error: --split and --text exclude each other: one text is measured"),
         (["--dynamic", "--cache"], "error: --dynamic and --cache exclude each other"),
         (["model.hidden=3"], "error: `model.hidden=3` cannot be changed after training"),
-        (["another-run"], "error: `another-run` is not KEY=VALUE"),
+        (["another-run"], "error: there is no run `another-run`"),
         (["--text", "no-such-file"], "error: there is no file `no-such-file`"),
         (["--text", "."], "error: `.` is a folder"),
         (["--tokens", "no-such-folder/x"], "error: there is no folder `no-such-folder` for --tokens"),

@@ -38,4 +38,4 @@ def test_keys_that_are_served(section: dict[str, object], keys: tuple[str, ...],
 
 def test_a_key_that_is_served_with_one_value() -> None:
     with pytest.raises(KeyFault, match="the recurrence `lstm` has no `norm: batch`"):
-        serves(Model.model_validate({"norm": "batch"}), "norm=layer")
+        serves(Model.model_validate({"norm": "batch", "norm_steps": 3}), "norm=layer", "norm_steps")

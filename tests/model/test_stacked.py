@@ -176,7 +176,7 @@ def test_rules_of_the_recipe(keys: dict[str, Any], message: str) -> None:
             "the recurrence `hm-lstm` is no layer of a `residual` stack",
         ),
         ({"dropout": {"state": 0.1}}, "dropout.state", "the recurrence `lstm` has no `dropout.state`"),
-        ({"recurrence": "gru", "norm": "batch", "norm_steps": 5}, "norm_steps", "the recurrence `gru` has no"),
+        ({"recurrence": "gru", "norm": "batch", "norm_steps": 5}, "norm", "the recurrence `gru` has no `norm: batch`"),
         ({"norm": "batch", "norm_steps": 5, "rank": 2}, "rank", "the recurrence `lstm` has no `rank`"),
         ({"mogrifier": {"rounds": 2}}, "mogrifier.rounds", "the recurrence `lstm` has no `mogrifier.rounds`"),
         (

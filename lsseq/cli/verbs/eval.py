@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lsseq.cli.common import cost_line, json_option, print_json
+from lsseq.cli.ensembles import print_beside, save_curve, together
 from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
+    from lsseq.evaluation.evaluate import Mode
     from lsseq.recipe.schema import Expected, Recipe, Task
 
 UNITS = {
@@ -23,7 +26,7 @@ UNITS = {
     "bpc": "bits per character",
     "bpb": "bits per byte",
 }
-TEXT_ONLY = ("streams", "window", "dynamic", "cache", "tokens")
+TEXT_ONLY = ("streams", "window", "dynamic", "cache", "tokens", "samples")
 """Options that make sense for language models only."""
 
 
@@ -33,15 +36,30 @@ TEXT_ONLY = ("streams", "window", "dynamic", "cache", "tokens")
 Examples:
   lsseq eval quickstart --split test
   lsseq eval quickstart --text notes.txt --tokens surprisal.tsv
-  lsseq eval quickstart --cache evaluation.cache.weight=0.2""",
+  lsseq eval quickstart --cache evaluation.cache.weight=0.2
+  lsseq eval quickstart --samples 8
+  lsseq eval first second third""",
 )
 @click.argument("run")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("more", nargs=-1, metavar="[RUN]... [KEY=VALUE]...")
 @click.option("--split", type=click.Choice(["valid", "test", "train"]), help="Part of the run's text  [default: valid]")
 @click.option("--text", metavar="FILE", type=click.Path(path_type=Path), help="Measure this text instead.")
 @click.option("--streams", type=click.IntRange(1), metavar="N", help="Parts read side by side: faster on long texts.")
 @click.option("--window", type=click.IntRange(1), metavar="N", help="Steps computed at once; no effect on the figures.")
 @click.option("--steps", type=click.IntRange(1), metavar="K", help="Run layers that are repeated so many times.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Average the probabilities of K draws of the noise that the model was trained with.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
+@click.option(
+    "--png",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the nll over the number of draws or runs that are averaged.",
+)
 @click.option("--dynamic", is_flag=True, help="Dynamic evaluation: the weights follow the text.")
 @click.option("--cache", is_flag=True, help="Neural cache: a pointer to the recent past.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
@@ -55,12 +73,15 @@ Examples:
 @json_option
 def command(
     run: str,
-    overrides: tuple[str, ...],
+    more: tuple[str, ...],
     split: str | None,
     text: Path | None,
     streams: int | None,
     window: int | None,
     steps: int | None,
+    samples: int | None,
+    seed: int,
+    png: Path | None,
     dynamic: bool,
     cache: bool,
     checkpoint: str,
@@ -70,8 +91,14 @@ def command(
 ) -> None:
     """Measure how well the model of RUN predicts a text: nll, perplexity, bits per character.
 
-    RUN is a run folder, or its name under runs/. KEY=VALUE sets keys of the recipe's `evaluation` section.
+    RUN is a run folder, or its name under runs/; of several runs the ensemble is measured, too. KEY=VALUE sets keys of
+    the recipe's `evaluation` section.
     """
+    others, overrides = [one for one in more if "=" not in one], [one for one in more if "=" in one]
+    if len([kind for kind in (others, samples, dynamic, cache) if kind]) > 1 and not (dynamic and cache):
+        raise RequestError("several runs, --samples, --dynamic and --cache exclude each other")
+    if png is not None and not (others or samples):
+        raise RequestError("--png draws the curve of --samples or of several runs")
     if split is not None and text is not None:
         raise RequestError("--split and --text exclude each other: one text is measured")
     if dynamic and cache:
@@ -79,13 +106,17 @@ def command(
     if text is not None and not text.is_file():
         what = f"`{text}` is a folder" if text.is_dir() else f"there is no file `{text}`"
         raise RequestError(what, hint="--text takes one file, plain or .gz")
-    if tokens is not None and not tokens.parent.is_dir():
-        raise RequestError(f"there is no folder `{tokens.parent}` for --tokens")
+    for option, path in (("--tokens", tokens), ("--png", png)):
+        if path is not None and not path.parent.is_dir():
+            raise RequestError(f"there is no folder `{path.parent}` for {option}")
     recipe = _recipe(run, [*overrides, *([f"evaluation.window={window}"] if window else [])])
 
     keep_freed_memory()
     if (task := recipe.data.task) is not None:
-        given = {"streams": streams, "window": window, "dynamic": dynamic, "cache": cache, "tokens": tokens}
+        given: dict[str, object] = {"streams": streams, "window": window, "dynamic": dynamic, "cache": cache}
+        given |= {"tokens": tokens, "samples": samples}
+        if others:
+            raise RequestError("ensembles are of language models")
         for option in TEXT_ONLY:
             if given[option]:
                 raise RequestError(
@@ -99,14 +130,14 @@ def command(
         return
 
     from lsseq.api import load
+    from lsseq.evaluation.ensemble import sampled
     from lsseq.evaluation.evaluate import evaluate, find_split
     from lsseq.evaluation.reading import Tokenwise
     from lsseq.evaluation.surprisal import write_surprisals
     from lsseq.evaluation.text import file_split
 
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]
-    if steps is not None:
-        _run_for(trained.model, steps)
+    _run_for(trained.model, steps)
     name = None if text is not None else split or "valid"
     measured = (
         file_split(text, trained.vocabulary, recipe.data)
@@ -114,16 +145,15 @@ def command(
         else find_split(recipe.data, trained.vocabulary, str(name))
     )
     each = Tokenwise() if tokens else None
-    values = evaluate(
-        trained.model,
-        measured,
-        trained.vocabulary,
-        recipe,
-        mode="dynamic" if dynamic else "cache" if cache else "deterministic",
-        streams=streams,
-        device=trained.device,
-        keep=each,
-    )
+    subject = (trained.model, measured, trained.vocabulary, recipe)
+    options: dict[str, Any] = {"streams": streams, "device": trained.device, "keep": each}
+    if others:
+        values = together([run, *others], *subject, partial(_run_for, steps=steps), checkpoint, **options)
+    elif samples is not None:
+        values = sampled(*subject, samples=samples, seed=seed, **options)
+    else:
+        mode: Mode = "dynamic" if dynamic else "cache" if cache else "deterministic"
+        values = evaluate(*subject, mode=mode, **options)
     if steps is not None:
         values["steps"] = steps
     if name is not None:
@@ -131,6 +161,8 @@ def command(
         values |= compared(values, recipe.expected, name)
     if tokens is not None and each is not None:
         write_surprisals(tokens, trained.vocabulary, measured.tokens, each.nll())
+    if png is not None:
+        save_curve(png, values)
     if as_json:
         print_json(values)
     else:
@@ -177,8 +209,6 @@ def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
     from lsseq.runs import RunFolder
 
     for override in overrides:
-        if "=" not in override:
-            raise RequestError(f"`{override}` is not KEY=VALUE", hint="one run is measured at a time")
         if not override.startswith("evaluation."):
             raise RequestError(
                 f"`{override}` cannot be changed after training",
@@ -187,9 +217,12 @@ def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
     return load_recipe(str(RunFolder.open(run).recipe), overrides).recipe
 
 
-def _run_for(model: Module, steps: int) -> None:
+def _run_for(model: Module, steps: int | None) -> None:
+    """Repeat what a model repeats so many times; as often as it was trained where None is given."""
     from lsseq.nn import set_steps
 
+    if steps is None:
+        return
     try:
         set_steps(model, steps)
     except ValueError as error:
@@ -240,7 +273,10 @@ def _print(values: dict[str, Any], measured: str) -> None:
         if key in values:
             click.echo(f"{key:<12}{values[key]:<12.6g}{unit}".rstrip())
     _print_expected(values)
+    if "curve" in values:
+        print_beside(values)
     characters = f", {values['characters']:,} characters" if "characters" in values else ""
     click.echo(f"{measured}: {values['tokens']:,} tokens{characters}; {values['seconds']:.1f} s")
     click.echo(f"{values['mode']}; {values['protocol']}{_repeated(values)}")
-    click.echo(cost_line(values))
+    if "state_size" in values:
+        click.echo(cost_line(values))

@@ -6,7 +6,7 @@ Shape letters: T time, B batch, H units, K micro-layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class RHNCell:
         self.inputs = affine(x, weight, micro_layers[0].bias, gain, [2 * H])
         self.keep = zoneout(zoneout_hidden, draws, Kind.ZONEOUT_HIDDEN, self.inputs, H)
         self.drops = [
-            recurrent_dropout(recurrent_drop, draws and Draws(draws.key, k, draws.first_row), self.inputs, H)
+            recurrent_dropout(recurrent_drop, draws and replace(draws, layer=k), self.inputs, H)
             for k in range(len(micro_layers))
         ]
         self.seen = _seen(state_drop, draws, self.inputs, H)

@@ -43,8 +43,11 @@ def shape_of(x: Tensor, over: Over, units: int) -> tuple[int, int, int]:
 
 
 def reaching(draws: Draws, over: Over) -> Draws:
-    """The draws of coins that reach so far: one of the whole batch is the same in every process that holds a part."""
-    return replace(draws, first_row=0) if over == "batch" else draws
+    """The draws of coins that reach so far: one of the whole batch is the same in every process that holds a part, one
+    of all steps in every part of the sequence."""
+    if over == "batch":
+        return Draws.of_the_call(draws.key, draws.layer)
+    return draws.held() if over == "sequence" else draws
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lsseq.nn.parts.coins import shape_of
-from lsseq.nn.random import Draws, Kind, bernoulli, keep_scale
+from lsseq.nn.random import Draws, Kind, keep_scale
 
 Drop = Callable[[Tensor, int], Tensor]
 """(candidate, step) -> the candidate with dropped units."""
@@ -31,5 +31,6 @@ def drop_weights(weight: Tensor, rate: float, key: int, layer: int) -> Tensor:
     DropConnect as in the weight-dropped LSTM (Merity et al. 2018). The mask is of the weight, not of rows of the batch.
     """
     rows, columns = weight.shape
-    mask = bernoulli(key, layer, Kind.WEIGHT_DROPOUT, rate, 1, rows, columns, device=weight.device)[0]
+    draws = Draws.of_the_call(key, layer)
+    mask = draws.mask(Kind.WEIGHT_DROPOUT, rate, (1, rows, columns), weight.device)[0]
     return weight * keep_scale(mask, rate, weight.dtype)

@@ -40,7 +40,7 @@ class RandomSteps:
         """The number for one call, the same in every process that holds a part of its batch."""
         if self.mean == 1:
             return 1
-        normal, poisson = Draws(draws.key, draws.layer).uniform(Kind.REPETITIONS, (1, 1, 2)).flatten()
+        normal, poisson = Draws.of_the_call(draws.key, draws.layer).uniform(Kind.REPETITIONS, (1, 1, 2)).flatten()
         deviate = float(torch.special.ndtri((normal + 2**-33).clamp(max=1 - 2**-33)))
         rate = math.exp(math.log(self.mean - 1) - self.spread**2 / 2 + self.spread * deviate)
         count, p = 0, math.exp(-rate)

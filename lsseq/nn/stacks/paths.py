@@ -49,7 +49,9 @@ class DropPath:
         """What is dropped in one call."""
         own = reaching(draws, self.over)
         shape = (1, 1 if self.over == "batch" else rows, 1)
-        together = replace(draws, first_row=0).uniform(Kind.PATH, (1, 1, 1))
+        # Whether a call drops globally is of no account where they all do, or none.
+        mixed = 0 < self.global_share < 1
+        together = Draws.of_the_call(draws.key, draws.layer).uniform(Kind.PATH, (1, 1, 1)) if mixed else 0.0
         if together < self.global_share:
             number = replace(own, layer=own.layer + 1).uniform(Kind.PATH, shape)
             return partial(_one_column, (number * columns).long() + 1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lsseq.nn.checks import check_member
 from lsseq.nn.parts.repetitions import RandomSteps
-from lsseq.nn.random import Draws, draw_key
+from lsseq.nn.random import Draws, draw_key, finer
 from lsseq.nn.state import State
 
 
@@ -67,7 +67,8 @@ class DeepTransition(nn.Module):
         else:
             silent = x.new_zeros(len(x), steps - 1, *x.shape[1:])
             ticks = torch.cat([x.unsqueeze(1), silent], dim=1).flatten(0, 1)
-        output, after = self.cell(ticks, state)
+        with finer(steps):
+            output, after = self.cell(ticks, state)
         return output[steps - 1 :: steps], after
 
     def zero_state(self, x: Tensor) -> State:

@@ -72,7 +72,7 @@ def padded_units(units: int, dtype: torch.dtype) -> int:
 
 
 def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool, first_step: int = 0) -> Call:
-    """The part of a call that holds no tensors, for steps of the sequence from `first_step` on."""
+    """The part of a call that holds no tensors, for its steps from `first_step` on."""
     draws, hidden = layer.draws, layer.weights.hidden
     rank = hidden.rank if isinstance(hidden, LowRank) else 0
     rates = (layer.zoneout_cell, layer.zoneout_hidden, layer.recurrent_dropout)
@@ -92,6 +92,7 @@ def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool, fi
     )
     if draws is not None:
         call.key, call.layer, call.first_row = draws.key, draws.layer, draws.first_row
+        call.first_step += draws.first_step
     return call
 
 

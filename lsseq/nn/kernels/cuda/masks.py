@@ -29,7 +29,7 @@ class Masks:
     """What the kernels need to know of the masks of a layer in a call. The tables are in the device's memory, because
     a number that changes from call to call would have a kernel compiled anew."""
 
-    words: Tensor  # int32: for each kind both words of the call and the threshold; at last the first row
+    words: Tensor  # int32: for each kind both words of the call and the threshold; at last first row and step
     rates: Tensor  # what takes the place of each mask that is not drawn; at last the scale of what is not dropped
     drawn: tuple[bool, ...]
 
@@ -44,7 +44,7 @@ class Masks:
         if draws is not None:
             for kind, rate in zip(_KINDS, rates, strict=True):
                 words += [*call_words(draws.key, draws.layer, kind), _threshold(rate)]
-            words.append(draws.first_row)
+            words += [draws.first_row, draws.first_step]
             drawn = tuple(-(2**31) < _threshold(rate) < 2**31 for rate in rates)
             constants = [float(round(rate)) for rate in rates]
         dropped = rates[-1] if draws is not None else 0.0
@@ -80,7 +80,7 @@ def share(KIND: tl.constexpr, DRAWN: tl.constexpr, words, rates, step, row, unit
     """1 for each unit with an event and 0 for the others, or without a mask the constant in its place."""
     if DRAWN:
         row = (tl.load(words + 3 * _LAST) + row).to(tl.uint32, bitcast=True)
-        step = step.to(tl.uint32, bitcast=True)
+        step = (tl.load(words + 3 * _LAST + 1) + step).to(tl.uint32, bitcast=True)
         x = unit.to(tl.uint32, bitcast=True) * _GOLDEN
         x ^= _row_word(words + 3 * KIND, step, row)
         x ^= x >> 16

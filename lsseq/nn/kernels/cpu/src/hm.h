@@ -55,7 +55,7 @@ typedef struct {
     int32_t layers, threads;
     int32_t product, holds, nested, flushes, straight_through, draws;
     uint64_t key;
-    uint32_t first_row, unused;
+    uint32_t first_row, first_step;
     double slope;
     double rates[2];      /* zoneout of cell, hidden */
     int64_t thresholds[2];
@@ -135,7 +135,7 @@ static void begin_layer(Member *me, int l, int64_t t)
     for (int kind = 0; kind < 2 && call->draws; kind++) {
         uint32_t prefix[2];
         draw_prefix(call->key, (uint32_t)l, (uint32_t)kind, prefix);
-        draw_words(prefix, (uint32_t)t, call->first_row, call->rows, me->row_words[kind]);
+        draw_words(prefix, call->first_step + (uint32_t)t, call->first_row, call->rows, me->row_words[kind]);
     }
 }
 

@@ -1,0 +1,95 @@
+"""`lsseq eval` of ensembles: the draws of one run's noise, or several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lsseq.errors import RequestError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from lsseq.data import Split, Vocabulary
+    from lsseq.model.language_model import LanguageModel
+    from lsseq.recipe.schema import Recipe
+
+
+def together(
+    runs: Sequence[str],
+    first: LanguageModel,
+    split: Split,
+    vocabulary: Vocabulary,
+    recipe: Recipe,
+    prepare: Callable[[Module], None],
+    checkpoint: str,
+    **options: Any,
+) -> dict[str, Any]:
+    """The explicit ensemble of runs, of which the first is loaded; `prepare` is called with each other model. Options
+    are those of `lsseq.evaluation.ensemble.together`.
+
+    Raises:
+        RequestError: as `load_run`; or the vocabularies differ.
+    """
+    from lsseq.evaluation import ensemble
+    from lsseq.runs import load_run
+
+    models = [first]
+    known = (vocabulary.unit, vocabulary.contents())
+    for run in runs[1:]:
+        other = load_run(run, checkpoint, str(options["device"]))
+        if (other.vocabulary.unit, other.vocabulary.contents()) != known:
+            raise RequestError(
+                f"{run} has another vocabulary than {runs[0]}: there are no probabilities that could be averaged",
+                hint="runs of one corpus with the same `data` keys have the same vocabulary",
+            )
+        prepare(other.model)
+        models.append(other.model)
+    values = ensemble.together(models, split, vocabulary, recipe, **options)
+    values["runs"] = [{"run": str(run), **own} for run, own in zip(runs, values["runs"], strict=True)]
+    return values
+
+
+def save_curve(path: Path, values: dict[str, Any]) -> None:
+    """Write the curve over the networks of an ensemble as a PNG file.
+
+    Raises:
+        RequestError: matplotlib is not installed.
+    """
+    from lsseq.boundaries.draw.figures import COLOURS, GREY, new_figure
+
+    figure = new_figure(6, 4)
+    axes = figure.subplots()
+    axes.plot([int(count) for count in values["curve"]], list(values["curve"].values()), "o-", color=COLOURS[0])
+    for name, colour in (("deterministic", COLOURS[2]), ("single", GREY)):
+        if name in values:
+            axes.axhline(values[name]["nll"], color=colour, linestyle="--", label=name)
+    axes.set_xlabel("networks averaged")
+    axes.set_ylabel("nats per token")
+    axes.legend()
+    figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+
+
+def print_beside(values: dict[str, Any]) -> None:
+    """What stands beside the figures of an ensemble."""
+    unit = next(name for name in ("bpc", "bpb", "perplexity") if name in values)
+
+    def line(name: str, figures: dict[str, Any], more: str = "") -> None:
+        click.echo(f"{name:<16}nll {figures['nll']:<10.6g}{unit} {figures[unit]:.6g}{more}")
+
+    if "deterministic" in values:
+        line("deterministic", values["deterministic"], f"  ({values['deterministic']['seconds']:.1f} s)")
+    for run in values.get("runs", []):
+        line(str(run["run"]), run, f"  ({run['parameters']:,} parameters)")
+    deviation = values["single"]["sd"]
+    line("single, mean", values["single"], "" if deviation is None else f"  (sd of nll {deviation:.3g})")
+    line("geometric mean", values["geometric"])
+    click.echo(f"{'disagreement':<16}{values['disagreement']:.4g} nats")
+    last = max(map(int, values["curve"]))
+    shown = [count for count in map(int, values["curve"]) if count & (count - 1) == 0 or count == last]
+    click.echo(
+        f"{'nll of the first':<16}" + ", ".join(f"{count}: {values['curve'][str(count)]:.6g}" for count in shown)
+    )
