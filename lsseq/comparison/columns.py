@@ -82,9 +82,8 @@ def machine(row: Row) -> str:
 
 
 def _run(group: Group) -> str:
-    if len(group.rows) == 1:
-        return str(group.first.run)
-    return f"{group.first.name} ({len(group.rows)} runs)"
+    more = len(group.rows) - 1
+    return f"{group.first.run} and {more} more" if more else str(group.first.run)
 
 
 def _status(group: Group) -> str:
@@ -127,8 +126,8 @@ def _figure(group: Group, of: Callable[[Row], float | None]) -> str:
     if found is None or metric is None:
         return ""
     mean, deviation, count = found
-    spread = "" if deviation is None else f" ± {figure(deviation, metric)} (n {count})"
-    return f"{figure(mean, metric)}{spread} {metric}"
+    spread = "" if deviation is None else f" ± {figure(deviation, metric)}"
+    return f"{figure(mean, metric)}{spread} {metric}" + ("" if deviation is None else f" (n {count})")
 
 
 def _expected(group: Group) -> str:

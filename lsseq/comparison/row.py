@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -92,10 +93,14 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the test split gives what the recipe expects; None where one of the two is not known."""
+        """Whether the test split gives what the recipe expects after as many steps; None where one is not known."""
         if self.recipe is None or self.test is None:
             return None
-        stated = [one for one in self.recipe.expected if one.split == "test" and one.metric in self.test]
+        stated = [
+            one
+            for one in self.recipe.expected
+            if one.split == "test" and one.metric in self.test and one.steps in (None, self.steps)
+        ]
         return all(abs(self.test[one.metric] - one.value) <= one.tolerance for one in stated) if stated else None
 
     def values(self) -> dict[str, Any]:
@@ -175,8 +180,8 @@ class _Reader:
         try:
             return read(path)
         except LsseqError as error:
-            place = "" if error.place is None else f" ({error.place})"
-            self.problems.append(error.message + place)
+            place = "" if error.place is None else f" ({replace(error.place, source=path.name)})"
+            self.problems.append(error.message.replace(f"{path.parent}{os.sep}", "") + place)
         except OSError as error:
             self.problems.append(f"{path.name} cannot be read: {error.strerror}")
         except ValueError:
