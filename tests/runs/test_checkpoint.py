@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from lsseq.errors import RunError
 from lsseq.runs import checkpoint as module
-from lsseq.runs import files, read_checkpoint, read_values, write_checkpoint
+from lsseq.runs import digest_of, files, read_checkpoint, read_shapes, read_values, write_checkpoint
 from lsseq.runs.checkpoint import MANIFEST
 
 
