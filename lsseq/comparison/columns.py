@@ -36,6 +36,8 @@ class Sheet:
     """Row by row."""
     common: Sequence[str]
     """What holds for all runs, such as `seed: 1`."""
+    problems: Sequence[str]
+    """What is damaged, each with its run."""
 
 
 def sheet(groups: Sequence[Group]) -> Sheet:
@@ -47,7 +49,8 @@ def sheet(groups: Sequence[Group]) -> Sheet:
         same, common = set(), []
     kept = [column for column in COLUMNS if column.title not in same and any(texts[column.title])]
     cells = [[texts[column.title][index] for column in kept] for index in range(len(groups))]
-    return Sheet(kept, cells, common)
+    problems = [f"{row.run}: {row.problem}" for group in groups for row in group.rows if row.problem is not None]
+    return Sheet(kept, cells, common, problems)
 
 
 def figure(value: float, metric: str) -> str:
@@ -84,11 +87,6 @@ def machine(row: Row) -> str:
 def _run(group: Group) -> str:
     more = len(group.rows) - 1
     return f"{group.first.run} and {more} more" if more else str(group.first.run)
-
-
-def _status(group: Group) -> str:
-    row = group.first
-    return row.status if row.problem is None else f"{row.status}: {row.problem}"
 
 
 def _steps(group: Group) -> str:
@@ -139,7 +137,8 @@ def _expected(group: Group) -> str:
     one, met = stated[0], {row.met for row in group.rows} - {None}
     said = "" if not met or one.split != "test" else " met" if met == {True} else " not met"
     split = "" if one.split == "test" else f" {one.split}"
-    return f"{one.value:g} ± {one.tolerance:g}{split}{said}"
+    steps = "" if one.steps in (None, row.steps) else f" at {one.steps:,} steps"
+    return f"{one.value:g} ± {one.tolerance:g}{split}{steps}{said}"
 
 
 def _rates(group: Group) -> str:
@@ -153,7 +152,7 @@ def _seeds(group: Group) -> str:
 COLUMNS = (
     Column("run", _run),
     Column("recipe", lambda group: group.first.name or "", common=True),
-    Column("status", _status, common=True),
+    Column("status", lambda group: group.first.status, common=True),
     Column("parameters", lambda group: _mean(group, lambda row: row.parameters), number=True),
     Column("steps", _steps, number=True),
     Column("epochs", lambda group: _mean(group, lambda row: row.epochs), number=True),

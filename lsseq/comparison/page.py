@@ -70,6 +70,7 @@ def _table(groups: Sequence[Group], beside: Path) -> Iterator[str]:
     yield "</table>"
     if table.common:
         yield f'<p class="note">For all: {escape("; ".join(table.common))}.</p>'
+    yield from (f'<p class="note">{escape(problem)}</p>' for problem in table.problems)
     yield f'<p class="note">{escape(INTERVAL)}</p>'
 
 

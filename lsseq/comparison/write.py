@@ -31,8 +31,9 @@ def text_table(groups: Sequence[Group]) -> str:
         ).rstrip()
         for row in grid
     ]
-    if table.common:
-        lines += ["", _printable("; ".join(table.common))]
+    below = [*(["; ".join(table.common)] if table.common else []), *table.problems]
+    if below:
+        lines += ["", *map(_printable, below)]
     return "\n".join(lines)
 
 
@@ -64,6 +65,7 @@ def _section(groups: Sequence[Group]) -> list[str]:
     lines.append(_line(["---:" if column.number else "---" for column in table.columns]))
     lines += [_line([_escaped(cell) for cell in row]) for row in table.cells]
     notes = [f"for all: {_escaped('; '.join(table.common))}"] if table.common else []
+    notes += map(_escaped, table.problems)
     notes += dict.fromkeys(note for group in groups for note in _sources(group.first))
     commands = dict.fromkeys(str(row.environment.get("command", "")) for group in groups for row in group.rows)
     if notes:
@@ -93,7 +95,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _escaped(text: str) -> str:
     """What Markdown or HTML would take for markup is text."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", _printable(text))
+    return re.sub(r"([\\`*_\[\]<>|#&])", r"\\\1", _printable(text))
 
 
 def _printable(text: str) -> str:

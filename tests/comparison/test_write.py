@@ -11,6 +11,7 @@ import pytest
 
 from lsseq.comparison import Row, grouped, read_row, single
 from lsseq.comparison.write import csv_table, markdown, text_table
+from lsseq.recipe.schema import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,15 @@ def test_columns_stand_under_each_other_and_what_is_equal_below(rows: list[Row])
     assert "6.000 bpc (5.900–6.125)" in lines[1]
     assert "1.27  6 ± 3 met" in lines[1]
     assert text_table(single(rows[:1])).count("\n") == 1
+    longer = replace(rows[1], steps=7, recipe=with_expected_steps(rows[1], 6000))
+    assert "6 ± 3 at 6,000 steps" in text_table(single([longer]))
+    assert " met" not in text_table(single([longer]))
+
+
+def with_expected_steps(row: Row, steps: int) -> Recipe:
+    assert row.recipe is not None
+    (one,) = row.recipe.expected
+    return row.recipe.model_copy(update={"expected": [one.model_copy(update={"steps": steps})]})
 
 
 def test_seeds_are_one_line_with_their_spread(rows: list[Row]) -> None:
@@ -45,7 +55,8 @@ def test_unfinished_and_damaged_runs_are_shown_as_such(rows: list[Row]) -> None:
     damaged = replace(rows[1], status="damaged", problem="it holds no recipe.yaml", recipe=None)
     table = text_table(single([stopped, damaged, rows[2]]))
     assert "3 of 6" in table
-    assert "damaged: it holds no recipe.yaml" in table
+    assert table.splitlines()[-1] == f"{damaged.run}: it holds no recipe.yaml"
+    assert [line for line in table.splitlines() if " damaged " in line]
     bare = replace(damaged, lines=[], best=None, test=None, steps=None, epochs=None, seconds=None, environment={})
     assert "damaged" in text_table(single([bare]))
 
