@@ -51,8 +51,10 @@ def page(groups: Sequence[Group], beside: Path) -> str:
     together: dict[tuple[str | None, str], list[tuple[int, Row]]] = {}
     for style, group in enumerate(groups):
         for row in group.rows:
-            if row.metric is not None:
-                together.setdefault((row.corpus, row.metric), []).append((style, row))
+            # One that was not evaluated yet has its loss in training to show beside the others.
+            others = (metric for corpus, metric in together if corpus == row.corpus)
+            if (metric := row.metric or next(others, "nll" if row.lines else None)) is not None:
+                together.setdefault((row.corpus, metric), []).append((style, row))
     for (corpus, metric), drawn in together.items():
         parts += [f"<h2>{escape(f'{corpus}: {metric}')}</h2>", _keys(drawn, beside), *_charts(drawn, metric)]
     return document("Runs compared", STYLE, parts)

@@ -72,6 +72,16 @@ def test_runs_without_figures_make_a_page(trained: Path, tmp_path: Path) -> None
     assert "<circle" not in page(single([infinite]), tmp_path)
 
 
+def test_a_run_before_its_first_evaluation_is_drawn_beside_the_others(trained: Path, tmp_path: Path) -> None:
+    row, other = read_row(trained / "hm"), read_row(trained / "lstm-1")
+    young = replace(row, best=None, lines=[line for line in row.lines if line["split"] == "train"])
+    written = page(single([other, young]), tmp_path)
+    assert written.count("<h2>") == 1
+    # Its loss in training and its boundary rate.
+    assert written.count('<polyline class="s2"') == 2
+    assert "own text: nll" in page(single([young]), tmp_path)
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_a_browser_shows_the_page_without_errors(trained: Path, tmp_path: Path) -> None:
     rows = [read_row(trained / name) for name in ("hm", "lstm-1", "lstm-2")]
