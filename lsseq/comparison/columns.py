@@ -152,6 +152,7 @@ def _seeds(group: Group) -> str:
 COLUMNS = (
     Column("run", _run),
     Column("recipe", lambda group: group.first.name or "", common=True),
+    Column("corpus", lambda group: group.first.corpus or "", common=True),
     Column("status", lambda group: group.first.status, common=True),
     Column("parameters", lambda group: _mean(group, lambda row: row.parameters), number=True),
     Column("steps", _steps, number=True),
