@@ -18,6 +18,7 @@ PACKAGE = Path(lsseq.__file__).parent
 LAYERS = [
     "errors",
     "resources",
+    "webpage",
     "recipe",
     "data",
     "nn",
@@ -30,6 +31,7 @@ LAYERS = [
     "training",
     "api",
     "compression",
+    "comparison",
     "cli",
 ]
 

@@ -3,5 +3,6 @@
 from lsseq.recipe.dump import dump_recipe
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.load import Loaded, load_recipe
+from lsseq.recipe.resolved import read_resolved
 
-__all__ = ["KeyFault", "Loaded", "dump_recipe", "load_recipe"]
+__all__ = ["KeyFault", "Loaded", "dump_recipe", "load_recipe", "read_resolved"]

@@ -4,7 +4,9 @@ Everything is written so that a kill at any moment leaves a folder that resumes.
 here imports torch before tensors are read or written.
 """
 
+from lsseq.runs.checkpoint import digest_of as digest_of
 from lsseq.runs.checkpoint import read_checkpoint as read_checkpoint
+from lsseq.runs.checkpoint import read_shapes as read_shapes
 from lsseq.runs.checkpoint import read_values as read_values
 from lsseq.runs.checkpoint import write_checkpoint as write_checkpoint
 from lsseq.runs.folder import RunFolder as RunFolder

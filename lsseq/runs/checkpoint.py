@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsseq.errors import RunError
 from lsseq.runs import files
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Value = TypeVar("Value")
 
 MANIFEST = "checkpoint.json"
 FORMAT = 1
@@ -85,6 +88,33 @@ def read_values(folder: Path) -> dict[str, Any]:
     return _values(_read(folder, [VALUES]))
 
 
+def read_shapes(folder: Path, group: str = "weights") -> dict[str, tuple[int, ...]]:
+    """The shapes of a group's tensors by name, without torch: the tensors are not read. One of several names is here
+    once.
+
+    Raises:
+        RunError: as `read_checkpoint`, but that only the sizes of the files are compared with the manifest.
+    """
+
+    def shapes(entries: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        path, size, _ = _entry_of(folder, entries, group)
+        with path.open("rb") as file:
+            if (found := os.fstat(file.fileno()).st_size) != size:
+                raise _damaged(path, f"it holds {found} bytes instead of {size}")
+            try:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+                return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+                raise _damaged(path, f"its tensors cannot be read ({error})") from error
+
+    return _with_manifest(folder, shapes)
+
+
+def digest_of(folder: Path, group: str = "weights") -> str:
+    """The SHA-256 of a group's file as the manifest states it. Raises RunError where there is no whole manifest."""
+    return str(_entry_of(folder, _manifest(folder), group)[2])
+
+
 def _values(contents: Mapping[str, bytes]) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(contents[VALUES])
     return values
@@ -95,10 +125,15 @@ def _entry(name: str, content: bytes) -> dict[str, Any]:
 
 
 def _read(folder: Path, groups: Sequence[str]) -> dict[str, bytes]:
+    return _with_manifest(folder, lambda entries: {group: _verified(folder, entries, group) for group in groups})
+
+
+def _with_manifest(folder: Path, read: Callable[[Mapping[str, Any]], Value]) -> Value:
+    """What `read` makes of the entries of the manifest."""
     for attempt in range(_TRIES):
         entries = _manifest(folder)
         try:
-            return {group: _verified(folder, entries, group) for group in groups}
+            return read(entries)
         except FileNotFoundError as error:
             # A training that goes on may have replaced the checkpoint between the manifest and the file.
             if attempt == _TRIES - 1 or _manifest(folder) == entries:
@@ -126,12 +161,17 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return entries
 
 
-def _verified(folder: Path, entries: Mapping[str, Any], group: str) -> bytes:
+def _entry_of(folder: Path, entries: Mapping[str, Any], group: str) -> tuple[Path, int, str]:
+    """Path, bytes and SHA-256 of a group's file."""
     try:
         name, size, digest = (entries[group][key] for key in ("name", "bytes", "sha256"))
-        path: Path = folder / name
+        return folder / name, size, digest
     except (KeyError, TypeError) as error:
         raise _damaged(folder / MANIFEST, f"it names no file for `{group}`") from error
+
+
+def _verified(folder: Path, entries: Mapping[str, Any], group: str) -> bytes:
+    path, size, digest = _entry_of(folder, entries, group)
     content = path.read_bytes()
     if len(content) != size:
         raise _damaged(path, f"it holds {len(content)} bytes instead of {size}")

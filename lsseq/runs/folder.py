@@ -92,6 +92,15 @@ class RunFolder:
                         if not any(folder.iterdir()):
                             folder.rmdir()
 
+    def in_use(self) -> bool:
+        """Whether a process of this machine trains in the folder."""
+        try:
+            with _lock_file(self.path).open("r+", encoding="ascii") as file:
+                # A training that is just beginning may want the lock: it is tried only where its last owner is alive.
+                return _alive(int(file.read())) and not _lock(file)
+        except (OSError, ValueError):
+            return False
+
     def write_recipe(self, text: str) -> None:
         replace(self.recipe, text.encode())
 
@@ -165,6 +174,18 @@ def _open_lock(path: Path) -> IO[str]:
         if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
             return file
         file.close()
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # Windows has no question that does not end the process.
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _lock(file: IO[str]) -> bool:

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 import lsseq
+from lsseq.measure.machine import machine_name
+from lsseq.model.cost import count_parameters
 from lsseq.nn import explain
 from lsseq.recipe.schema import Training
 from lsseq.runs import RunFolder
@@ -24,7 +26,8 @@ _EXACTNESS = ("torch", "device", "threads", "platform", "back_ends")
 
 
 def environment(training: Training, device: torch.device, model: nn.Module) -> dict[str, Any]:
-    """Versions, device, threads, back ends, seed, command line, time, and the git commit of a checkout of lsseq."""
+    """Versions, machine, threads, back ends, number of parameters, seed, command line, time, and the git commit of a
+    checkout of lsseq."""
     values = {
         "lsseq": lsseq.__version__,
         "python": platform.python_version(),
@@ -32,8 +35,10 @@ def environment(training: Training, device: torch.device, model: nn.Module) -> d
         "numpy": np.__version__,
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "machine": machine_name(device),
         "threads": torch.get_num_threads(),
         "back_ends": explain(model),
+        "parameters": count_parameters(model),
         "seed": training.seed,
         "command": shlex.join(["lsseq", *sys.argv[1:]]),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from lsseq.training.budget import Budget
-from lsseq.training.state import Figures, LoopState
+if TYPE_CHECKING:
+    from lsseq.training.budget import Budget
+    from lsseq.training.state import Figures, LoopState
 
-_SHOWN = ("bpc", "bpb", "perplexity", "accuracy", "mse", "nll")
+HEADLINES = ("bpc", "bpb", "perplexity", "accuracy", "mse", "nll")
 """The first of them that there is is shown."""
 
 
 def headline(figures: Figures) -> str:
     """The figure that people look at: bits per character or byte, else perplexity."""
-    name = next(name for name in _SHOWN if figures.get(name) is not None)
+    name = next(name for name in HEADLINES if figures.get(name) is not None)
     return f"{name} {figures[name]:.4f}"
 
 

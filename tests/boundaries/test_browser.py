@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import BROWSER, show
 
 from lsseq.boundaries import Chunk, score
 from lsseq.boundaries.draw import Excerpt, page
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
@@ -26,19 +22,7 @@ def test_a_browser_shows_the_page_and_runs_nothing_of_the_text(tmp_path: Path) -
     path = tmp_path / "page.html"
     path.write_text(page(Excerpt(list(text), found), report.values, title="boundaries"), encoding="utf-8")
     shot = tmp_path / "page.png"
-    result = subprocess.run(
-        [
-            str(BROWSER),
-            *("--headless", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=1000"),
-            *(["--no-sandbox"] if os.geteuid() == 0 else []),
-            *(f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}", "--dump-dom", path.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    # Errors of scripts and refused fetches are told on the console.
+    result = show(path, shot)
     assert "CONSOLE" not in result.stderr
     assert "<title>boundaries</title>" in result.stdout
     assert "<img" not in result.stdout

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from lsseq.errors import RunError
 from lsseq.runs import checkpoint as module
-from lsseq.runs import files, read_checkpoint, read_values, write_checkpoint
+from lsseq.runs import digest_of, files, read_checkpoint, read_shapes, read_values, write_checkpoint
 from lsseq.runs.checkpoint import MANIFEST
 
 
@@ -250,3 +250,19 @@ def test_a_checkpoint_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pyt
     read, values = read_checkpoint(tmp_path, ["weights", "training"])
     assert values == {"step": 1}
     assert_same(read, tensors(1))
+
+
+def test_shapes_and_digest_without_torch(tmp_path: Path) -> None:
+    weight = torch.zeros(2, 3)
+    write_checkpoint(tmp_path, {"weights": {"a": weight, "same": weight, "scalar": torch.tensor(1.0)}}, {})
+    assert read_shapes(tmp_path) == {"a": (2, 3), "scalar": ()}
+    (file,) = tmp_path.glob("weights-*")
+    assert digest_of(tmp_path) == hashlib.sha256(file.read_bytes()).hexdigest()
+    whole = file.read_bytes()
+    for broken in (whole[:-1], b"\xff" * len(whole), b"\x02" + bytes(7) + b"[]" + bytes(len(whole) - 10)):
+        file.write_bytes(broken)
+        with pytest.raises(RunError, match=file.name):
+            read_shapes(tmp_path)
+    file.unlink()
+    with pytest.raises(RunError, match="missing"):
+        read_shapes(tmp_path)

@@ -128,3 +128,18 @@ def test_environment_is_json(tmp_path: Path) -> None:
     with RunFolder.claim(Path("x"), resume=False) as folder:
         folder.write_environment({"command": "lsseq train é"})
     assert json.loads(Path("x/environment.json").read_text(encoding="utf-8")) == {"command": "lsseq train é"}
+
+
+def test_a_folder_is_in_use_while_it_is_claimed() -> None:
+    run = RunFolder(make_run(Path("runs/first")))
+    assert not run.in_use()
+    with RunFolder.claim(run.path, resume=True):
+        assert run.in_use()
+    assert not run.in_use()
+    lock = run.path / ".lock"
+    for owner in ("", "no number", "1", str(2**22 + 1)):
+        lock.write_text(owner, encoding="ascii")
+        assert not run.in_use()
+    # To ask does not keep anybody out.
+    with RunFolder.claim(run.path, resume=True):
+        pass

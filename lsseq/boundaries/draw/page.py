@@ -1,4 +1,4 @@
-"""A self-contained HTML page: nothing is fetched, no script is run, all text is escaped."""
+"""A self-contained HTML page; all text is escaped."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lsseq.boundaries.draw.curves import rate_curves
 from lsseq.boundaries.draw.excerpt import Excerpt, Rates
 from lsseq.boundaries.draw.style import STYLE
 from lsseq.boundaries.draw.table import score_rows
+from lsseq.webpage import document
 
 
 def page(excerpt: Excerpt, values: Mapping[str, Any], *, title: str = "Boundaries", rates: Rates | None = None) -> str:
@@ -35,16 +36,7 @@ def page(excerpt: Excerpt, values: Mapping[str, Any], *, title: str = "Boundarie
         parts += ["<h2>Rate over training</h2>", rate_curves(rates)]
     if "baselines" in values:
         parts += ["<h2>Scores</h2>", *_scores(values)]
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
-            *parts,
-            "</main>\n</body>\n</html>\n",
-        ]
-    )
+    return document(title, STYLE, parts)
 
 
 def number(value: float | None) -> str:

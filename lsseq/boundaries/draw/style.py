@@ -1,28 +1,12 @@
-"""The style sheet of the page, for light and dark screens."""
+"""The style sheet of the page, beside that of all pages."""
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fdfdfb; --line: #dcdcd7; --cell: #eeeeea; --gold: #55555c;
-  --faint: #8a8a90;
-  --l1: #9fdcf0; --l2: #ffd479; --l3: #f3a6c8; --l4: #a9e2a0;
-  --m1: #1b84aa; --m2: #b37500; --m3: #c13a7c; --m4: #35872a; }
+:root { --cell: #eeeeea; --gold: #55555c; --faint: #8a8a90;
+  --l1: #9fdcf0; --l2: #ffd479; --l3: #f3a6c8; --l4: #a9e2a0; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8ea; --paper: #16161a; --line: #3a3a42; --cell: #24242a; --gold: #b5b5bd;
-    --faint: #808088;
-    --l1: #145a73; --l2: #7a5200; --l3: #7d2550; --l4: #205c19;
-    --m1: #4cb8de; --m2: #e0a030; --m3: #e06aa5; --m4: #62bd56; } }
-body { margin: 0; color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 60rem; margin: 1.5rem auto 4rem; padding: 0 1rem; }
-h1 { font-size: 1.5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; }
-h3 { font-size: 1rem; margin: 1rem 0 .3rem; }
-p { margin: .4rem 0; }
-table { display: block; overflow-x: auto; border-collapse: collapse; font-size: .9rem;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: right; font-weight: normal; }
-th { white-space: nowrap; }
-th:first-child { text-align: left; padding-left: 0; }
+  :root { --cell: #24242a; --gold: #b5b5bd; --faint: #808088;
+    --l1: #145a73; --l2: #7a5200; --l3: #7d2550; --l4: #205c19; } }
 tr.layer > * { font-weight: bold; }
-.note { font-size: .9rem; }
 .note span { padding: .05rem .35rem; border-radius: .2rem; }
 .text { font: 15px/1.7 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 .raster { display: flex; flex-wrap: wrap; row-gap: .7rem; font: 13px/1.4 ui-monospace, monospace; }
@@ -41,10 +25,6 @@ tr.layer > * { font-weight: bold; }
 .raster .m1 { background: var(--m1); } .raster .m2 { background: var(--m2); }
 .raster .m3 { background: var(--m3); } .raster .m4 { background: var(--m4); }
 .raster .g { background: var(--gold); }
-svg { width: 100%; max-width: 640px; }
-svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
-svg path { stroke: var(--line); }
-polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
 polyline.c1 { stroke: var(--m1); } polyline.c2 { stroke: var(--m2); }
 polyline.c3 { stroke: var(--m3); } polyline.c4 { stroke: var(--m4); }
 svg text.c1 { fill: var(--m1); } svg text.c2 { fill: var(--m2); }

@@ -1,0 +1,242 @@
+"""What a run folder tells of its run, however far it went and whatever befell it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from lsseq.comparison.held_out import kept_test
+from lsseq.errors import LsseqError
+from lsseq.recipe import read_resolved
+from lsseq.recipe.schema import Recipe
+from lsseq.runs import RunFolder, read_metrics, read_shapes, read_values
+from lsseq.runs.checkpoint import MANIFEST
+from lsseq.training.progress import HEADLINES
+
+Status = Literal["finished", "running", "stopped", "damaged"]
+"""finished: the budget was used up; stopped: it was not, and nobody trains; damaged: a file of the run is broken."""
+Figures = dict[str, Any]
+"""F of the JSON interface, and perhaps `step`."""
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. What its folder does not tell is None."""
+
+    run: Path
+    status: Status
+    problem: str | None
+    """What is damaged."""
+    recipe: Recipe | None
+    environment: Mapping[str, Any]
+    lines: Sequence[Mapping[str, Any]]
+    """Of metrics.jsonl."""
+    parameters: int | None
+    steps: int | None
+    epochs: int | None
+    seconds: float | None
+    """Of training, evaluations included."""
+    tokens_per_second: float | None
+    """Without evaluations and saves."""
+    best: Figures | None
+    """The best evaluation on valid."""
+    test: Figures | None
+    """The best checkpoint on test, if it was measured, with `interval` (F, each [low, high]) where there is one."""
+
+    @property
+    def metric(self) -> str | None:
+        """The figure that is shown: that of the figures which the recipe states, else the usual one."""
+        figures = self.best or self.test or {}
+        stated = [one["metric"] for one in (*self.stated("published"), *self.stated("expected"))]
+        return next((name for name in (*stated, *HEADLINES) if figures.get(name) is not None), None)
+
+    def stated(self, kind: Literal["published", "expected"]) -> list[dict[str, Any]]:
+        """The figures that the recipe states."""
+        found = [] if self.recipe is None else getattr(self.recipe, kind)
+        return [one.model_dump(exclude_none=True) for one in found]
+
+    def best_figure(self) -> float | None:
+        """The best figure on valid that is shown."""
+        return _figure(self.best, self.metric)
+
+    def test_figure(self) -> float | None:
+        """The figure on test that is shown."""
+        return _figure(self.test, self.metric)
+
+    @property
+    def name(self) -> str | None:
+        """Of the recipe."""
+        return None if self.recipe is None else self.recipe.name
+
+    @property
+    def corpus(self) -> str | None:
+        """What it was trained on."""
+        if self.recipe is None:
+            return None
+        data = self.recipe.data
+        return data.task.kind if data.task is not None else data.corpus or "own text"
+
+    @property
+    def seed(self) -> int | None:
+        return None if self.recipe is None else self.recipe.training.seed
+
+    @property
+    def rates(self) -> list[tuple[int, list[float]]]:
+        """Steps, and the boundary rate of each layer there; empty for a model without detectors."""
+        return [(line["step"], line["boundary_rate"]) for line in self.lines if line.get("boundary_rate")]
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the test split gives what the recipe expects after as many steps; None where one is not known."""
+        if self.recipe is None or self.test is None:
+            return None
+        stated = [
+            one
+            for one in self.recipe.expected
+            if one.split == "test" and one.metric in self.test and one.steps in (None, self.steps)
+        ]
+        return all(abs(self.test[one.metric] - one.value) <= one.tolerance for one in stated) if stated else None
+
+    def values(self) -> dict[str, Any]:
+        """The keys of `lsseq compare --json`; what is not known is absent."""
+        values = {
+            "run": str(self.run),
+            "recipe": self.name,
+            "corpus": self.corpus,
+            "status": self.status,
+            "problem": self.problem,
+            "seed": self.seed,
+            "parameters": self.parameters,
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "tokens_per_second": self.tokens_per_second,
+            "metric": self.metric,
+            "best": self.best,
+            "test": self.test,
+            "boundary_rate": self.rates[-1][1] if self.rates else None,
+            "published": self.stated("published"),
+            "expected": self.stated("expected"),
+            "met": self.met,
+            **{name: self.environment.get(name) for name in ("back_ends", "machine", "device", "threads", "torch")},
+            "command": self.environment.get("command"),
+        }
+        return {key: value for key, value in values.items() if value is not None and value != []}
+
+
+def _figure(figures: Figures | None, metric: str | None) -> float | None:
+    return None if figures is None or metric is None else figures.get(metric)
+
+
+def read_row(run: Path) -> Row:
+    """Read a run folder. Nothing is written, and what is broken becomes the row's `problem`."""
+    folder = RunFolder(run)
+    reader = _Reader()
+    recipe = reader.read(folder.recipe, read_resolved)
+    if not folder.recipe.is_file():
+        reader.problems = ["it holds no recipe.yaml"]
+    environment = reader.read(folder.environment, _environment) or {}
+    lines = reader.read(folder.metrics, _lines) or []
+    best = reader.checkpoint(folder, "best")
+    last = reader.checkpoint(folder, "last")
+    parameters = environment.get("parameters") or reader.parameters
+    steps, epochs, seconds = _progress(last, lines)
+    running = folder.in_use()
+    status: Status = "running" if running else "finished" if last.get("final") is not None else "stopped"
+    return Row(
+        run=run,
+        status="damaged" if reader.problems else status,
+        problem=reader.problems[0] if reader.problems else None,
+        recipe=recipe,
+        environment=environment,
+        lines=lines,
+        parameters=parameters,
+        steps=steps,
+        epochs=epochs,
+        seconds=seconds,
+        tokens_per_second=_speed(last),
+        best=_best([best.get("best"), last.get("best"), *(line for line in lines if line.get("split") == "valid")]),
+        test=None if recipe is None else kept_test(folder, recipe),
+    )
+
+
+class _Reader:
+    """Reads the files of a run and keeps what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.parameters: int | None = None
+
+    def read(self, path: Path, read: Callable[[Path], Value]) -> Value | None:
+        """What `read` makes of a file; None where there is none, or it is broken."""
+        if not path.exists():
+            return None
+        try:
+            return read(path)
+        except LsseqError as error:
+            place = "" if error.place is None else f" ({replace(error.place, source=path.name)})"
+            self.problems.append(error.message.replace(f"{path.parent}{os.sep}", "") + place)
+        except OSError as error:
+            self.problems.append(f"{path.name} cannot be read: {error.strerror}")
+        except ValueError:
+            self.problems.append(f"{path.name} is damaged")
+        return None
+
+    def checkpoint(self, folder: RunFolder, name: str) -> dict[str, Any]:
+        """The values of a checkpoint; none where it was not saved, or is broken."""
+        path = folder.checkpoint(name)
+        shapes = self.read(path / MANIFEST, lambda manifest: read_shapes(manifest.parent))
+        if shapes is not None:
+            # Numbers without dimensions are no parameters, but where an annealing stands.
+            self.parameters = sum(math.prod(shape) for shape in shapes.values() if shape)
+        return self.read(path / MANIFEST, lambda manifest: read_values(manifest.parent)) or {}
+
+
+def _environment(path: Path) -> dict[str, Any]:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError
+    return values
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    lines = read_metrics(path)
+    if not all(isinstance(line.get("step"), int) for line in lines):
+        raise ValueError
+    return lines
+
+
+def _progress(last: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> tuple[Any, Any, Any]:
+    """Steps, epochs and seconds, from the newest checkpoint or what was logged after it."""
+    line = lines[-1] if lines else {}
+    if line.get("step", -1) > last.get("step", -1):
+        return line["step"], line.get("epoch"), line.get("seconds")
+    return last.get("step"), last.get("epoch"), last.get("loop", {}).get("clock", {}).get("total")
+
+
+def _speed(last: Mapping[str, Any]) -> float | None:
+    clock = last.get("loop", {}).get("clock")
+    if not clock or not last.get("tokens"):
+        return None
+    return float(last["tokens"] / max(clock["total"] - clock["aside"], 1e-9))
+
+
+def _best(evaluations: Sequence[Mapping[str, Any] | None]) -> Figures | None:
+    """The evaluation with the lowest loss."""
+    found = [
+        {name: value for name, value in one.items() if name == "step" or name in HEADLINES}
+        for one in evaluations
+        if one is not None and _loss(one) is not None
+    ]
+    return min(found, key=_loss, default=None)  # type: ignore[arg-type]
+
+
+def _loss(figures: Mapping[str, Any]) -> float | None:
+    value = figures.get("nll", figures.get("mse"))
+    return float(value) if isinstance(value, (int, float)) else None

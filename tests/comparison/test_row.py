@@ -1,0 +1,140 @@
+"""What is read of finished, unfinished, damaged and empty run folders."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_run import make_run, tiny_recipe
+from trained_runs import contents, train_tiny
+
+from lsseq.comparison import read_row
+from lsseq.model.cost import count_parameters
+from lsseq.runs import RunFolder, load_run
+
+
+def test_a_finished_run_tells_what_its_training_told(tmp_path: Path, small_text: Path) -> None:
+    result = train_tiny(tmp_path / "run", small_text)
+    row = read_row(tmp_path / "run")
+    assert (row.status, row.problem) == ("finished", None)
+    assert (row.steps, row.epochs, row.parameters) == (result.steps, result.epochs, result.parameters)
+    assert row.best == result.best
+    # The last save takes time itself, which is in the result and not in the checkpoint.
+    assert row.seconds == pytest.approx(result.seconds, abs=2.0)
+    assert row.tokens_per_second == pytest.approx(result.tokens_per_second, rel=0.5)
+    assert row.metric == "bpc"
+    assert (row.seed, row.corpus) == (1, "own text")
+
+
+def test_values_for_scripts(trained: Path) -> None:
+    values = read_row(trained / "lstm-2").values()
+    assert (values["recipe"], values["status"], values["seed"]) == ("tiny-lstm", "finished", 2)
+    assert [one["value"] for one in values["published"]] == [1.4, 1.27]
+    assert values["expected"][0]["tolerance"] == 3.0
+    assert values["device"] == "cpu"
+    assert values["machine"]
+    assert "problem" not in values
+    assert "boundary_rate" not in values
+    assert len(read_row(trained / "hm").values()["boundary_rate"]) == 1
+
+
+@pytest.mark.parametrize(
+    "model", [{}, {"recurrence": "hm-lstm", "layers": 3}, {"embedding": 16, "tied": True}, {"rank": 2}]
+)
+def test_parameters_are_counted_where_the_run_does_not_tell_them(
+    tmp_path: Path, small_text: Path, model: dict[str, object]
+) -> None:
+    make_run(tmp_path / "run", tiny_recipe(small_text, model=model))
+    assert read_row(tmp_path / "run").parameters == count_parameters(load_run(tmp_path / "run").model)
+
+
+def test_a_run_before_its_first_step(runs: Path) -> None:
+    run = runs / "lstm-1"
+    for name in ("metrics.jsonl", "checkpoints/best/checkpoint.json", "checkpoints/last/checkpoint.json"):
+        (run / name).unlink()
+    row = read_row(run)
+    assert (row.status, row.steps, row.best, row.metric) == ("stopped", None, None, None)
+    assert row.seed == 1
+
+
+def test_a_run_that_goes_on_is_running_and_stopped_when_its_process_is_gone(runs: Path) -> None:
+    run = runs / "lstm-1"
+    (run / "checkpoints/last/checkpoint.json").unlink()
+    with RunFolder.claim(run, resume=True):
+        assert read_row(run).status == "running"
+    row = read_row(run)
+    assert row.status == "stopped"
+    # What was logged since the checkpoint counts.
+    assert row.steps == 6
+    assert row.best == read_row(runs.parent / "runs" / "lstm-1").best
+
+
+def test_the_newest_figures_come_from_the_lines(runs: Path) -> None:
+    line = {"step": 8, "epoch": 3, "split": "valid", "nll": 0.5, "bpc": 0.7, "seconds": 99.0}
+    with (runs / "hm/metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n" + '{"step": 9, "spl')
+    row = read_row(runs / "hm")
+    assert (row.steps, row.epochs, row.seconds, row.problem) == (8, 3, 99.0, None)
+    assert row.best == {"step": 8, "nll": 0.5, "bpc": 0.7}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def one(run: Path, pattern: str) -> Path:
+    (found,) = run.glob(pattern)
+    return found
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no recipe": (lambda run: (run / "recipe.yaml").unlink(), "recipe.yaml"),
+    "broken recipe": (
+        lambda run: (run / "recipe.yaml").write_text("hiden: 3\ntraining: {steps: 1}\n"),
+        "hiden",
+    ),
+    "cut recipe": (
+        lambda run: (run / "recipe.yaml").write_text("name: x\ndata:\n"),
+        "key `training` (recipe.yaml)",
+    ),
+    "line of metrics": (lambda run: (run / "metrics.jsonl").write_text("{}\n[1]\n{}\n"), "metrics.jsonl:2"),
+    "step of metrics": (lambda run: (run / "metrics.jsonl").write_text('{"split": "train"}\n'), "metrics.jsonl"),
+    "environment": (lambda run: (run / "environment.json").write_text("[]"), "environment.json"),
+    "binary environment": (lambda run: (run / "environment.json").write_bytes(b"\xff"), "environment.json"),
+    "weights": (lambda run: cut(one(run, "checkpoints/best/weights-*")), "weights-"),
+    "no weights": (lambda run: one(run, "checkpoints/last/weights-*").unlink(), "weights-"),
+    "values": (lambda run: cut(one(run, "checkpoints/last/values-*")), "values-"),
+    "manifest": (lambda run: cut(run / "checkpoints/best/checkpoint.json"), "checkpoint.json"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_shown_beside_what_can_be_read(runs: Path, damage: str) -> None:
+    run = runs / "lstm-1"
+    harm, told = DAMAGES[damage]
+    harm(run)
+    before = contents(run)
+    row = read_row(run)
+    assert row.status == "damaged"
+    assert row.problem is not None
+    assert told in row.problem
+    assert row.best is not None
+    assert math.isfinite(row.best["nll"])
+    assert row.values()["problem"] == row.problem
+    assert contents(run) == before
+
+
+def test_what_was_expected_is_met_or_not_at_as_many_steps_only(runs: Path) -> None:
+    from dataclasses import replace
+
+    row = read_row(runs / "lstm-1")
+    assert row.met is None
+    assert replace(row, test={"bpc": 5.0}).met is True
+    assert replace(row, test={"bpc": 9.5}).met is False
+    assert row.recipe is not None
+    other = row.recipe.expected[0].model_copy(update={"steps": 7})
+    recipe = row.recipe.model_copy(update={"expected": [other]})
+    assert replace(row, recipe=recipe, test={"bpc": 9.5}).met is None
