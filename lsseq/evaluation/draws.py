@@ -17,6 +17,7 @@ from lsseq.data.batches import Batch
 from lsseq.errors import RequestError
 from lsseq.evaluation.perplexity import evaluating
 from lsseq.model.language_model import LanguageModel
+from lsseq.nn.parts.statistics import StepNorm
 from lsseq.nn.random import part, watch
 from lsseq.nn.state import State
 
@@ -101,9 +102,12 @@ def draw(model: LanguageModel, samples: int, seed: int, device: torch.device | s
 
 @contextmanager
 def noisy(model: nn.Module) -> Iterator[None]:
-    """The model with the noise of its training, and afterwards as it was."""
+    """The model with the noise of its training but the statistics of evaluation, and afterwards as it was."""
     training = model.training
     model.train()
+    for module in model.modules():
+        if isinstance(module, StepNorm):
+            module.eval()
     try:
         yield
     finally:

@@ -70,7 +70,7 @@ def test_an_unknown_corpus(run_cli, env, verb):
     told = run_cli("data", verb, "pbt", env=env, check=2).stderr
     assert told == (
         "error: unknown corpus `pbt`; did you mean `ptb`?\n"
-        "hint: known are brent, enwik8, nested-lexicon, ptb, python-docs, text8, tinyshakespeare, wikitext-103, "
+        "hint: known are brent, enwik8, mnist, nested-lexicon, ptb, python-docs, text8, tinyshakespeare, wikitext-103, "
         "wikitext-2; own text is read with data.text\n"
     )
 

@@ -138,9 +138,7 @@ def trained(data: dict[str, str], tmp_path_factory: pytest.TempPathFactory, run_
     return folder
 
 
-@pytest.mark.parametrize(
-    "arguments", [("generate",), ("boundaries",), ("compress",), ("eval", "--dynamic"), ("eval", "--cache")]
-)
+@pytest.mark.parametrize("arguments", [("generate",), ("boundaries",), ("eval", "--dynamic"), ("eval", "--cache")])
 def test_verbs_for_language_models_refuse(arguments: tuple[str, ...], trained: Path, cli: Cli) -> None:
     verb, *options = arguments
     refused = cli(verb, trained / "copy", *options, check=2)

@@ -163,7 +163,7 @@ def test_a_text_that_is_gone_leaves_the_teachers_out(
     [
         ("model.boundary.delay=2", ["model.boundary.delay must be `0` or `1` (got 2)"]),
         ("model.boundary.target=surprise", ["model.boundary.target", "own-surprise"]),
-        ("model.recurrence=lstm", ["the recurrence `lstm` has no `boundary`"]),
+        ("model.recurrence=lstm", ["the recurrence `lstm` has no `boundary.target`"]),
         ("model.layers=1", ["an HM-LSTM of one layer has no detector to be taught"]),
         ("model.boundary.teachers.steps=0", ["model.boundary.teachers.steps"]),
     ],

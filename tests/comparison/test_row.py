@@ -24,7 +24,8 @@ def test_a_finished_run_tells_what_its_training_told(tmp_path: Path, small_text:
     assert row.best == result.best
     # The last save takes time itself, which is in the result and not in the checkpoint.
     assert row.seconds == pytest.approx(result.seconds, abs=2.0)
-    assert row.tokens_per_second == pytest.approx(result.tokens_per_second, rel=0.5)
+    assert row.tokens_per_second is not None
+    assert result.tokens_per_second <= 1.001 * row.tokens_per_second
     assert row.metric == "bpc"
     assert (row.seed, row.corpus) == (1, "own text")
 

@@ -248,3 +248,16 @@ def test_probabilities_are_never_all_held(monkeypatch: pytest.MonkeyPatch) -> No
         reader.read(next(iter(draws_windows())).batch, True)
     assert max(shapes) == 4 * 3 * V
     assert len(shapes) == 3
+
+
+def test_noise_leaves_the_statistics_of_batch_norm_alone() -> None:
+    model = tiny_model(V, norm="batch", norm_steps=4, zoneout={"cell": 0.5, "hidden": 0.2})
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    assert before
+    tokens = torch.randint(V, (4, 1))
+    with noisy(model), part(SEED, 0):
+        drawn, _, _ = model.features(tokens)
+    plain, _, _ = model.features(tokens)
+    assert not torch.equal(drawn, plain)
+    for name, value in model.named_buffers():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
