@@ -19,6 +19,10 @@ from hypothesis import settings
 
 torch.set_num_threads(1)
 
+# Triton reads it when it is first imported, which parts of torch that tests use do.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # The same examples in every run, so that a failure is the change's; `--hypothesis-profile=search` looks for new ones.
 settings.register_profile("repeated", derandomize=True)
 settings.register_profile("search", derandomize=False)

@@ -1,9 +1,8 @@
 """A layer's tensors and options, given to the CUDA kernels and to the reference: on a GPU where there is one, else in
-Triton's interpreter."""
+Triton's interpreter (see conftest.py)."""
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 
 import pytest
@@ -17,8 +16,6 @@ from lsseq.nn.random import Draws
 
 HAS_TRITON = find_spec("triton") is not None
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if HAS_TRITON and DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is imported, and nothing above imports it.
 needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed (pip install triton)")
 
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
