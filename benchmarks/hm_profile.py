@@ -31,8 +31,8 @@ from lsseq.measure.timing import train
 
 KERNELS = r"kernels\.so"
 PARTS = {
-    "products, kernels": rf"{KERNELS} .*\b(tiles|multiply|add_product)",
-    "products, PyTorch (weight gradients)": r"(gemm|brgemm|dnnl|mkl_)",
+    "products": rf"{KERNELS} .*\b(tiles|multiply|add_product)",
+    "products, PyTorch (weights of detectors)": r"(gemm|brgemm|dnnl|mkl_)",
     "packing of weights": rf"{KERNELS} .*\bpack_",
     "layer norm, kernels": rf"{KERNELS} .*normal",
     "gates, states, detectors: forward": rf"{KERNELS} .*\b(make_event|detect)",

@@ -7,11 +7,17 @@ r rank.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Product = Callable[[Tensor, Tensor], Tensor]
+"""Of a matrix (N, K) with one (K, M)."""
+Linear = Callable[..., Tensor]
+"""Of x (…, K), a weight (M, K) and a bias (M,) or nothing, as `torch.nn.functional.linear`."""
 
 
 class Dense:
@@ -31,9 +37,9 @@ class Dense:
     def dtype(self) -> torch.dtype:
         return self.weight.dtype
 
-    def product(self, state: Tensor, bias: Tensor | None = None) -> Tensor:
+    def product(self, state: Tensor, bias: Tensor | None = None, *, linear: Linear = F.linear) -> Tensor:
         """W h + b of each row of a state (…, S): (…, G·H)."""
-        return F.linear(state, self.weight, bias)
+        return linear(state, self.weight, bias)
 
     def add_product(self, x: Tensor, state: Tensor) -> Tensor:
         """x + W h of each row of a state (B, S): (B, G·H)."""
@@ -84,15 +90,15 @@ class LowRank:
     def dtype(self) -> torch.dtype:
         return self.left.dtype
 
-    def product(self, state: Tensor, bias: Tensor | None = None) -> Tensor:
+    def product(self, state: Tensor, bias: Tensor | None = None, *, linear: Linear = F.linear) -> Tensor:
         """L (R h) + D ⊙ h + b of each row of a state (…, S): (…, G·H)."""
-        narrow = F.linear(state, self.right)
+        narrow = linear(state, self.right)
         if self.tied:
-            result = F.linear(narrow, self.left)
+            result = linear(narrow, self.left)
         else:
             lefts = self.left.chunk(len(self.right) // self.rank)
             parts = zip(torch.split(narrow, self.rank, dim=-1), lefts, strict=True)
-            result = torch.cat([F.linear(part, left) for part, left in parts], dim=-1)
+            result = torch.cat([linear(part, left) for part, left in parts], dim=-1)
         if self.diagonal is not None:
             result = result + (self.diagonal.view(-1, self.size) * state.unsqueeze(-2)).flatten(-2)
         return result if bias is None else result + bias
@@ -122,13 +128,13 @@ class LowRank:
                 diagonals += self.diagonal.view(-1, self.size)
         return weight
 
-    def through_left(self, gradient: Tensor) -> Tensor:
+    def through_left(self, gradient: Tensor, multiply: Product) -> Tensor:
         """From the gradient of the products (N, G·H) that of R times the states, (N, G·r) or (N, r)."""
         if self.tied:
-            return gradient @ self.left
+            return multiply(gradient, self.left)
         sources = len(self.right) // self.rank
         parts = zip(gradient.chunk(sources, dim=-1), self.left.chunk(sources), strict=True)
-        return torch.cat([part @ left for part, left in parts], dim=-1)
+        return torch.cat([multiply(part, left) for part, left in parts], dim=-1)
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor | None, Tensor | None]:

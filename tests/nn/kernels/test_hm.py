@@ -13,6 +13,7 @@ from parity import assert_close, needs_kernels, poison_new_memory
 from torch import Tensor
 
 import lsseq.nn as lnn
+from lsseq.nn.kernels.cpu import hm, native
 
 pytestmark = needs_kernels
 
@@ -166,7 +167,7 @@ def test_threads_change_no_bit(norm: str | None) -> None:
     for name in found[0]:
         if name.startswith(("output", "boundaries", "probabilities", "sums", "last")):
             assert torch.equal(found[0][name], found[1][name]), name
-        else:  # weight gradients are PyTorch's products
+        else:  # of the detectors, PyTorch multiplies
             torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-12, atol=1e-12)
 
 
@@ -180,11 +181,52 @@ def test_without_gradients_and_windows(norm: Literal["layer"] | None) -> None:
         first = layer(x[:6])
         second = layer(x[6:], first.state)
     for k in range(3):
-        # The products with the input are PyTorch's, and other numbers of rows give other last bits.
+        # Few rows with the input are multiplied by PyTorch, and other numbers of rows give other last bits.
         both = torch.cat([first.outputs[k], second.outputs[k]])
         torch.testing.assert_close(both, whole.outputs[k], rtol=1e-12, atol=1e-14)
     assert torch.equal(torch.cat([first.boundaries, second.boundaries]), whole.boundaries)
     assert not second.outputs[0].requires_grad
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rate", [None, 0.0, 0.2, 1.0])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_events_that_are_not_kept_change_no_bit(
+    options: dict[str, Any], rate: float | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "threads", lambda *_: threads)
+    found = []
+    for saves in (True, False):
+        torch.manual_seed(1)
+        layer = lnn.HMLSTM(4, [19, 8, 11], 3, dtype=F64, backend="fused", **options)
+        x = torch.randn(50, 5, 4, dtype=F64)
+        forced = None if rate is None else (torch.rand(50, 5, 2) < rate).to(F64)
+        with torch.set_grad_enabled(saves):
+            found.append(layer(x, None, forced))
+    for want, got in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=0)
+
+
+def test_memory_of_evaluation_does_not_grow_with_the_states() -> None:
+    layer = lnn.HMLSTM(4, 64, 3, backend="fused")
+    states = {tensor.data_ptr(): tensor.nbytes for T in (50, 500) for tensor in _events(layer, torch.randn(T, 8, 4))}
+    assert len(set(states.values())) == 1
+
+
+def _events(layer: lnn.HMLSTM, x: Tensor) -> list[Tensor]:
+    """The memory for h of the events of each layer in evaluation."""
+    found = []
+    run_forward = hm._run_forward
+
+    def spy(*arguments: Any, **options: Any) -> dict[str, Tensor]:
+        arrays = run_forward(*arguments, **options)
+        found.extend(arrays[f"{k}.h"] for k in range(layer.num_layers))
+        return arrays
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(hm, "_run_forward", spy)
+        layer(x)
+    return found
 
 
 def test_a_second_backward_gives_the_same_and_a_second_derivative_is_refused() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lsseq.nn.kernels.cpu.gemm import add_product
 from lsseq.nn.kernels.layer import Layer
 from lsseq.nn.parts.transition import LowRank
 
@@ -53,7 +54,7 @@ def add_left_gradient(to: Tensor, d: Tensor, narrow: Tensor) -> None:
     """
     sources = narrow.shape[1] // to.shape[1]
     for own, d_own, source in zip(to.chunk(sources), d.chunk(sources, 1), narrow.chunk(sources, 1), strict=True):
-        own.addmm_(d_own.t(), source)
+        add_product(own, d_own.t(), source)
 
 
 def _products(part: Arrays, *, reset_before: bool) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor], str]]:
@@ -72,6 +73,6 @@ def _products(part: Arrays, *, reset_before: bool) -> Iterator[tuple[Tensor, tup
 
 def _add_outer(to: Tensor, d: Tensor, first: Tensor, rest: Tensor) -> None:
     """Adds, over steps and rows, d (T, B, K) ⊗ what it was multiplied with: first (B, H), then rest (T - 1, B, H)."""
-    to.addmm_(d[0].t(), first)
+    add_product(to, d[0].t(), first)
     if len(rest):
-        to.addmm_(d[1:].flatten(0, 1).t(), rest.flatten(0, 1))
+        add_product(to, d[1:].flatten(0, 1).t(), rest.flatten(0, 1))

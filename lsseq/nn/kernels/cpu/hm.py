@@ -16,9 +16,13 @@ from torch import Tensor
 
 from lsseq.nn.cells.hmlstm import HMState
 from lsseq.nn.kernels.cpu import native
+from lsseq.nn.kernels.cpu.gemm import multiply
 from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput
 from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.random import Kind
+
+_KEPT_STEPS = 4
+"""Steps whose events are kept in each half of the memory, where no backward pass follows."""
 
 _KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN)
 
@@ -57,6 +61,7 @@ class _Call(ctypes.Structure):
     _fields_ = (
         ("steps", c_int64),
         ("rows", c_int64),
+        ("half", c_int64),
         *((name, c_int32) for name in ("layers", "threads")),
         *((name, c_int32) for name in ("product", "holds", "nested", "flushes", "straight_through", "draws")),
         ("key", c_uint64),
@@ -107,7 +112,8 @@ def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None], *, saves:
     arrays = {name: part.contiguous() for name, part in zip(names, given, strict=True) if part is not None}
     x, L = arrays["x"], len(hierarchy.weights)
     T, B, _ = x.shape
-    N = (T + 1) * B  # as many events as there can be; memory that is not written is not taken
+    half = 0 if saves or T < 2 * _KEPT_STEPS else _KEPT_STEPS * B
+    N = 2 * half or (T + 1) * B  # as many events as there can be; memory that is not written is not taken
     whole = partial(torch.empty, device=x.device)
     arrays |= {name: x.new_empty(T, B, L - 1) for name in _FOUND}
     for k, layer in enumerate(hierarchy.weights):
@@ -137,7 +143,7 @@ def _run_forward(hierarchy: Hierarchy, given: Sequence[Tensor | None], *, saves:
     numbers = [hierarchy.numbers(k, x) for k in range(L - 1)]
     if None not in numbers:
         arrays["numbers"] = torch.stack(cast(list[Tensor], numbers))
-    _call("hm_forward", hierarchy, arrays)
+    _call("hm_forward", hierarchy, arrays, half=half)
     return arrays
 
 
@@ -218,13 +224,13 @@ def _weight_gradients(arrays: Arrays, found: Arrays, k: int, counts: list[int]) 
         return gates if top else torch.cat([gates, boundary.unsqueeze(0)])
 
     read = arrays[f"{k}.input"][B:N]
-    below = with_detector(d_below.t() @ read, found[f"{k}.d_sum_z"][B:] @ read)
-    hidden = with_detector(d_hidden.t() @ h[arrays[f"{k}.source"][B:N]], found[f"{k}.d_hidden_z"] @ h)
+    below = with_detector(multiply(d_below.t(), read), found[f"{k}.d_sum_z"][B:] @ read)
+    hidden = with_detector(multiply(d_hidden.t(), h[arrays[f"{k}.source"][B:N]]), found[f"{k}.d_hidden_z"] @ h)
     above = None
     if f"{k}.w_above" in arrays:
         h_above, event = arrays[f"{k + 1}.h"][: counts[k + 1]], arrays[f"{k}.above"][B:N]
         reads = (event >= 0).nonzero().squeeze(1)
-        gates = d_above[reads].t() @ h_above[event[reads]]
+        gates = multiply(d_above[reads].t(), h_above[event[reads]])
         above = with_detector(gates, found[f"{k + 1}.d_below_z"] @ h_above)
     bias = found[f"{k}.d_sums"][B:].sum(0)
     if not top:
@@ -233,7 +239,7 @@ def _weight_gradients(arrays: Arrays, found: Arrays, k: int, counts: list[int]) 
     return [below, hidden, above, bias, *(None if d is None else d.sum(0) for d in d_gains)]
 
 
-def _call(name: str, hierarchy: Hierarchy, arrays: Arrays) -> None:
+def _call(name: str, hierarchy: Hierarchy, arrays: Arrays, *, half: int = 0) -> None:
     """Run a function of the library on these arrays."""
     T, B, _ = arrays["x"].shape
     layers = (_Layer * len(hierarchy.weights))()
@@ -246,6 +252,7 @@ def _call(name: str, hierarchy: Hierarchy, arrays: Arrays) -> None:
     call = _Call(
         steps=T,
         rows=B,
+        half=half,
         layers=len(layers),
         threads=native.threads(T, work),
         product=hierarchy.gradient == "product",

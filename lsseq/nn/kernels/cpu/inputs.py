@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from lsseq.nn.kernels.cpu.gemm import add_product, multiply, multiply_into
 from lsseq.nn.kernels.cpu.gradients import add_left_gradient
 from lsseq.nn.parts.transition import LowRank, Transition
 
@@ -28,7 +28,7 @@ def products(x: Tensor, weight: Transition, gain: Tensor | None, blocks: list[in
         gain: (G·H,).
         blocks: their widths.
     """
-    product = weight.product(x)
+    product = weight.product(x, linear=_linear)
     if gain is None:
         return product, []
     normal, kept = [], [product]
@@ -68,13 +68,13 @@ class Gradients:
         matrix, gradient = self._weight.tensors[0], self.weight
         if isinstance(self._weight, LowRank):
             if gradient is not None:
-                add_left_gradient(gradient, d, F.linear(x, self._weight.right))
-            d = self._weight.through_left(d)
+                add_left_gradient(gradient, d, _linear(x, self._weight.right))
+            d = self._weight.through_left(d, multiply)
             matrix, gradient = self._weight.right, self.right
         if self.x is not None:
-            torch.mm(d, matrix, out=self.x[begin:end].flatten(0, 1))
+            multiply_into(self.x[begin:end].flatten(0, 1), d, matrix)
         if gradient is not None:
-            gradient.addmm_(d.t(), x)
+            add_product(gradient, d.t(), x)
 
 
 def _norm_backward(d: Tensor, gain: Tensor, blocks: list[int], kept: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -93,3 +93,9 @@ def _norm_backward(d: Tensor, gain: Tensor, blocks: list[int], kept: Sequence[Te
 
 def _join(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b of each row of x (…, I)."""
+    product = multiply(x.flatten(0, -2), weight.t()).view(*x.shape[:-1], len(weight))
+    return product if bias is None else product.add_(bias)

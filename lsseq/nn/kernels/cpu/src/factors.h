@@ -112,7 +112,7 @@ static void multiply_left(Thread *me, int64_t t, const Stage *stage)
     for (int64_t q = first_left(me, stage, 0); q < first_left(me, stage, 1); q++) {
         const int64_t source = q / panels;
         Matrix matrix = left_of(stage, source);
-        multiply_panel(&matrix, q % panels, B, d + source * matrix.depth, columns, to + source * call->rank,
+        multiply_panel(&matrix, q % panels, B, d + source * matrix.depth, columns, 1, to + source * call->rank,
                        narrow_size(work, stage), 0, me->products);
     }
     meet(&work->barrier, me->team);

@@ -52,6 +52,7 @@ typedef struct {
 
 typedef struct {
     int64_t steps, rows;
+    int64_t half;                    /* half the events that there is memory for, at least 2 B; or 0, for all of them */
     int32_t layers, threads;
     int32_t product, holds, nested, flushes, straight_through, draws;
     uint64_t key;

@@ -105,6 +105,36 @@ static void detect(const Member *me, int l, int64_t t, int64_t r, int copies)
     }
 }
 
+/* Where only the last events are kept: moves those that are a row's state after step t to the other half of the memory,
+   once the half that they are in may not hold another step's. What step t made comes last, as if nothing had moved. */
+static void keep_states(Member *me, int l, int64_t t, int64_t active)
+{
+    const HmCall *call = me->call;
+    HmLayer *layer = &call->layer[l];
+    const int64_t B = call->rows, H = layer->units, half = call->half, last = layer->starts[t + 2] - 1;
+    if (half == 0 || last % half + 1 + B <= half)
+        return;
+    const int64_t to = last < half ? half : 0, copies = B - active, of_below = l > 0 ? 4 * call->layer[l - 1].units : 0;
+    for (int64_t i = share(B, me->member, me->team); i < share(B, me->member + 1, me->team); i++) {
+        int32_t *event = &layer->event[(t + 1) * B + me->order[i]];
+        const int64_t from = *event, e = to + (i < active ? copies + i : i - active);
+        memcpy(layer->h + e * H, layer->h + from * H, (size_t)H * sizeof(real));
+        memcpy(layer->c + e * H, layer->c + from * H, (size_t)H * sizeof(real));
+        if (i >= active) { /* the others have no products yet */
+            memcpy(layer->from_hidden + e * 4 * H, layer->from_hidden + from * 4 * H, (size_t)(4 * H) * sizeof(real));
+            if (layer->for_below)
+                memcpy(layer->for_below + e * of_below, layer->for_below + from * of_below, (size_t)of_below * sizeof(real));
+        }
+        *event = (int32_t)e;
+    }
+    meet(&me->work->barrier, me->team);
+    if (me->member == 0) {
+        layer->starts[t + 1] = to + copies;
+        layer->starts[t + 2] = to + B;
+    }
+    meet(&me->work->barrier, me->team);
+}
+
 static void hm_forward_step(Member *me, int l, int64_t t)
 {
     HmWork *work = me->work;
@@ -158,6 +188,7 @@ static void hm_forward_step(Member *me, int l, int64_t t)
         layer->plain[t] = end[0];
     }
     meet(&work->barrier, me->team);
+    keep_states(me, l, t, active);
 }
 
 #endif

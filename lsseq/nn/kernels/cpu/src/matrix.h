@@ -50,43 +50,39 @@ static void pack_matrix(Matrix *matrix, const real *weight, int64_t stride, int 
         pack_panel(matrix, p, weight, stride, rows);
 }
 
-/* A panel of out (rows, columns) = a (rows, depth) times the matrix, or += with `add`. `scratch` holds rows times the
-   width of a panel. */
-static void multiply_panel(const Matrix *matrix, int64_t p, int64_t rows, const real *a, int64_t a_stride, real *out,
-                           int64_t out_stride, int add, real *scratch)
+/* A panel of out (rows, columns) = a (rows, depth) times the matrix, or += with `add`; strides of a as those of `tile`.
+   A panel goes straight to its place where it has all its columns and its sums are passed over once; deep sums are faster
+   in the dense rows of `scratch`, which holds rows times the width of a panel. */
+static void multiply_panel(const Matrix *matrix, int64_t p, int64_t rows, const real *a, int64_t a_stride, int64_t a_step,
+                           real *out, int64_t out_stride, int add, real *scratch)
 {
     const int width = matrix->width;
+    const int64_t size = width * LANES, depth = matrix->depth;
+    const real *panel = matrix->packed + p * depth * size;
+    out += p * size;
+    if (matrix->columns - p * size >= size && depth <= PANEL_ROWS) {
+        for (int64_t r = 0; r < rows && !add; r++)
+            memset(out + r * out_stride, 0, (size_t)size * sizeof(real));
+        add_product(rows, a, a_stride, a_step, panel, depth, width, out, out_stride, LANES);
+        return;
+    }
     for (int64_t r = 0; r < rows; r++)
         for (int v = 0; v < width; v++) {
-            int64_t vector = p * width + v;
-            vec old = add ? load(out + r * out_stride + vector * LANES, lanes_at(matrix, vector)) : all(0);
+            vec old = add ? load(out + r * out_stride + v * LANES, lanes_at(matrix, p * width + v)) : all(0);
             store(scratch + (r * width + v) * LANES, old, LANES);
         }
-    add_product(rows, a, a_stride, matrix->packed + p * matrix->depth * width * LANES, matrix->depth, width, scratch,
-                width * LANES, LANES);
+    add_product(rows, a, a_stride, a_step, panel, depth, width, scratch, size, LANES);
     for (int64_t r = 0; r < rows; r++)
-        for (int v = 0; v < width; v++) {
-            int64_t vector = p * width + v;
-            store(out + r * out_stride + vector * LANES, load(scratch + (r * width + v) * LANES, LANES),
-                  lanes_at(matrix, vector));
-        }
+        for (int v = 0; v < width; v++)
+            store(out + r * out_stride + v * LANES, load(scratch + (r * width + v) * LANES, LANES),
+                  lanes_at(matrix, p * width + v));
 }
 
-/* out = a times the matrix, a member's panels of it; a and out are dense. A panel goes straight to its place where it has
-   all its columns and its sums are passed over once; deep sums are faster in the dense rows of `scratch`. */
+/* out = a times the matrix, a member's panels of it; a and out are dense. */
 static void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, real *scratch, int member, int team)
 {
-    const int64_t size = matrix->width * LANES, columns = matrix->columns, depth = matrix->depth;
-    for (int64_t p = share(matrix->panels, member, team); rows > 0 && p < share(matrix->panels, member + 1, team); p++) {
-        real *to = out + p * size;
-        if (columns - p * size < size || depth > PANEL_ROWS) {
-            multiply_panel(matrix, p, rows, a, depth, out, columns, 0, scratch);
-            continue;
-        }
-        for (int64_t r = 0; r < rows; r++)
-            memset(to + r * columns, 0, (size_t)size * sizeof(real));
-        add_product(rows, a, depth, matrix->packed + p * depth * size, depth, matrix->width, to, columns, LANES);
-    }
+    for (int64_t p = share(matrix->panels, member, team); p < share(matrix->panels, member + 1, team); p++)
+        multiply_panel(matrix, p, rows, a, matrix->depth, 1, out, matrix->columns, 0, scratch);
 }
 
 #endif

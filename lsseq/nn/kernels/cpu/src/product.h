@@ -17,9 +17,9 @@
 #define PANEL_ROWS (VECTOR_BYTES == 64 ? 512 : 256)
 
 /* c (rows, width vectors) += a (rows, depth) b (depth, width vectors); rows and width are constants after inlining.
-   The vectors of a row of c are `c_step` apart. */
-INLINE void tile(const int rows, const int width, const real *a, int64_t a_stride, const real *b, int64_t depth,
-                 real *c, int64_t c_stride, int64_t c_step)
+   Rows of a are `a_stride` apart, and the numbers of a row `a_step`; the vectors of a row of c are `c_step` apart. */
+INLINE void tile(const int rows, const int width, const real *a, int64_t a_stride, int64_t a_step, const real *b,
+                 int64_t depth, real *c, int64_t c_stride, int64_t c_step)
 {
     vec sums[MOST_ROWS][MOST_WIDTH];
 #pragma GCC unroll 6
@@ -34,7 +34,7 @@ INLINE void tile(const int rows, const int width, const real *a, int64_t a_strid
             row[j] = *(const vec *)(b + (k * width + j) * LANES);
 #pragma GCC unroll 6
         for (int i = 0; i < rows; i++) {
-            vec factor = all(a[i * a_stride + k]);
+            vec factor = all(a[i * a_stride + k * a_step]);
 #pragma GCC unroll 4
             for (int j = 0; j < width; j++)
                 sums[i][j] += factor * row[j];
@@ -49,16 +49,16 @@ INLINE void tile(const int rows, const int width, const real *a, int64_t a_strid
 
 #define REST(ROWS, WIDTH)                                                                                            \
     case ROWS:                                                                                                       \
-        tile(ROWS, WIDTH, a, a_stride, b, depth, c, c_stride, c_step);                                               \
+        tile(ROWS, WIDTH, a, a_stride, a_step, b, depth, c, c_stride, c_step);                                       \
         break;
 
 #define TILES_OF(WIDTH)                                                                                              \
     static __attribute__((noinline, unused)) void tiles_##WIDTH(int64_t rows, const real *a, int64_t a_stride,        \
-                                                                const real *b, int64_t depth, real *c,               \
-                                                                int64_t c_stride, int64_t c_step)                    \
+                                                                int64_t a_step, const real *b, int64_t depth,        \
+                                                                real *c, int64_t c_stride, int64_t c_step)           \
     {                                                                                                                \
         for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * a_stride, c += TILE_ROWS * c_stride)            \
-            tile(TILE_ROWS, WIDTH, a, a_stride, b, depth, c, c_stride, c_step);                                      \
+            tile(TILE_ROWS, WIDTH, a, a_stride, a_step, b, depth, c, c_stride, c_step);                              \
         switch (rows) {                                                                                              \
             REST(5, WIDTH)                                                                                           \
             REST(4, WIDTH)                                                                                           \
@@ -73,26 +73,25 @@ TILES_OF(2)
 TILES_OF(3)
 TILES_OF(4)
 
-/* c (rows, width vectors) += a (rows, depth) times a packed panel (depth, width vectors); the vectors of a row of c are
-   `c_step` apart. */
-static void add_product(int64_t rows, const real *a, int64_t a_stride, const real *panel, int64_t depth, int width,
-                        real *c, int64_t c_stride, int64_t c_step)
+/* c (rows, width vectors) += a (rows, depth) times a packed panel (depth, width vectors), strides as those of `tile`. */
+static void add_product(int64_t rows, const real *a, int64_t a_stride, int64_t a_step, const real *panel, int64_t depth,
+                        int width, real *c, int64_t c_stride, int64_t c_step)
 {
     for (int64_t k = 0; k < depth; k += PANEL_ROWS) {
         int64_t here = depth - k < PANEL_ROWS ? depth - k : PANEL_ROWS;
         const real *b = panel + k * width * LANES;
         switch (width) {
         case 1:
-            tiles_1(rows, a + k, a_stride, b, here, c, c_stride, c_step);
+            tiles_1(rows, a + k * a_step, a_stride, a_step, b, here, c, c_stride, c_step);
             break;
         case 2:
-            tiles_2(rows, a + k, a_stride, b, here, c, c_stride, c_step);
+            tiles_2(rows, a + k * a_step, a_stride, a_step, b, here, c, c_stride, c_step);
             break;
         case 3:
-            tiles_3(rows, a + k, a_stride, b, here, c, c_stride, c_step);
+            tiles_3(rows, a + k * a_step, a_stride, a_step, b, here, c, c_stride, c_step);
             break;
         default:
-            tiles_4(rows, a + k, a_stride, b, here, c, c_stride, c_step);
+            tiles_4(rows, a + k * a_step, a_stride, a_step, b, here, c, c_stride, c_step);
         }
     }
 }

@@ -121,7 +121,7 @@ static void add_products(Thread *me, const Stage *stage, int64_t p, const real *
     if (!stage->packed)
         dot_products(me, stage, p, source, me->products);
     for (int s = 0; stage->packed && s < sources; s++)
-        add_product(me->work->call->rows, source + s * stage->depth, sources * stage->depth,
+        add_product(me->work->call->rows, source + s * stage->depth, sources * stage->depth, 1,
                     stage->packed + (p * sources + s) * stage->depth * width * LANES, stage->depth, width,
                     me->products + s * LANES, vectors * LANES, sources * LANES);
 }
@@ -222,7 +222,7 @@ static void run_stage_backward(Thread *me, const Stage *stage, int64_t t, real *
     for (int64_t p = first_panel(me, stage); p < end_panel(me, stage); p++) {
         int64_t u = p * stage->blocks, u_end = at_most(u + stage->blocks, work->blocks);
         if (t < call->steps)
-            add_product(B, d, columns, stage->packed + p * stage->depth * stride, stage->depth, stage->blocks,
+            add_product(B, d, columns, 1, stage->packed + p * stage->depth * stride, stage->depth, stage->blocks,
                         target + p * B * stride, stride, LANES);
         for (int64_t b = u; t < call->steps && stage->diagonal && b < u_end; b++)
             for (int64_t r = 0; r < B; r++)
