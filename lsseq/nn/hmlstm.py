@@ -182,7 +182,7 @@ class HMLSTM(nn.Module):
         what = describe(choice.backend, next(self.parameters()).device.type)
         return f"HMLSTM: {choice.backend} ({what}): {choice.reason}"
 
-    def choose_backend(self, training: bool, x: Tensor | None = None) -> Choice:
+    def choose_backend(self, training: bool, x: Tensor | None = None) -> Choice:  # noqa: ARG002 - that of every layer
         """The back end for an input, or for one like the parameters; in training and in evaluation it is the same."""
         like = next(self.parameters()) if x is None else x
         beyond = {
@@ -199,7 +199,6 @@ class HMLSTM(nn.Module):
             device=like.device.type,
             dtype=like.dtype,
             traced=followed(like.device.type),
-            gradient=training,
         )
         if self.rank is not None:
             factors = Factors(4, max(self.hidden_size), self.rank, self.tied_rank, known=False)

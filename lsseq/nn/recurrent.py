@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
-from lsseq.nn.kernels.dispatch import BACKENDS, FEW, Choice, Request, choose, describe, kernel
+from lsseq.nn.kernels.dispatch import BACKENDS, Choice, Request, choose, describe, kernel
 from lsseq.nn.kernels.followed import followed
 from lsseq.nn.kernels.layer import Layer, States, Weights
 from lsseq.nn.parts.coins import reaching
@@ -84,7 +84,6 @@ class Recurrent(Parameters):
     ) -> Choice:
         """The back end for an input; without one, for a long one like the parameters."""
         like = self._first if x is None else x
-        learns = training if x is None else x.requires_grad or self._first.requires_grad
         traced = followed(like.device.type)
         # While a compiler follows, sizes may be symbols.
         states = None if x is None or traced else x.numel() // self.input_size
@@ -97,8 +96,6 @@ class Recurrent(Parameters):
             device=like.device.type,
             dtype=like.dtype,
             traced=traced,
-            gradient=learns and torch.is_grad_enabled(),
-            few=x is not None and x.numel() < FEW * self.input_size,
             factors=factors,
             input_factors=input_factors,
         )

@@ -25,9 +25,6 @@ _DESCRIPTIONS = {
     "reference": "a loop over the steps in plain PyTorch operations",
 }
 
-FEW = 32
-"""Rows times steps below which PyTorch's kernels spend their time on setting up (oneDNN packs its weights anew)."""
-
 
 class Fused(Protocol):
     """The fused kernels of a kind of device."""
@@ -68,10 +65,6 @@ class Request:
     dtype: torch.dtype
     traced: bool = False
     """Whether autocast, a compiler or a transform follows the call, which needs PyTorch's operations."""
-    gradient: bool = True
-    """Whether a backward pass may follow."""
-    few: bool = False
-    """Whether rows times steps are less than `FEW`."""
     factors: Factors | None = None
     """Of hidden-to-hidden weights of low rank."""
     input_factors: tuple[Factors, ...] = ()
@@ -156,8 +149,6 @@ def _faster(request: Request) -> Choice:
     """Between PyTorch's kernels and the fused ones on a CPU where both can serve; measured by `lsseq bench`."""
     if not all(factors.composed("fused", request.device)[0] for factors in _all_factors(request)):
         return Choice("fused", "PyTorch's own kernels know no factors")
-    if request.recurrence == "LSTM" and not request.gradient and not request.few:
-        return Choice("cudnn", "no option asks for more, and it is as fast as any without gradients")
     return Choice("fused", "faster here than PyTorch's own kernels")
 
 
