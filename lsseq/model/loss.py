@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lsseq.nn.kernels.products import add_product, linear, multiply
+
 FEW_LOGITS = 2**22
 """So many are computed at once: 16 MiB in float32, and several times that in PyTorch's backward pass."""
 ROWS = 512
@@ -66,7 +68,7 @@ def at_least_float32(values: Tensor) -> Tensor:
 
 
 def _logits(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return at_least_float32(F.linear(features, weight, bias))
+    return at_least_float32(linear(features, weight, bias))
 
 
 def _rows(weight: Tensor) -> int:
@@ -122,11 +124,11 @@ class _TotalNll(torch.autograd.Function):
                 d_bias += z.sum(0)
             d_z = z.to(product_type)
             if d_features is not None:
-                d_features[part] = d_z @ w
+                d_features[part] = multiply(d_z, w)
             if d_weight is not None and d_weight.dtype == product_type:
-                d_weight.addmm_(d_z.t(), x)
+                add_product(d_weight, d_z.t(), x)
             elif d_weight is not None:
-                d_weight += d_z.t() @ x
+                d_weight += multiply(d_z.t(), x)
         ctx.save_for_backward(d_features, d_weight, d_bias)
         return total
 

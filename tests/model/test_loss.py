@@ -92,16 +92,34 @@ def test_autocast_gives_a_float32_loss_and_gradients_of_the_parameters_type(narr
         torch.testing.assert_close(mine, other, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_rows_are_multiplied_as_few_are(biased: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(3)
+    x, w = (torch.randn(*size, dtype=dtype, requires_grad=True) for size in ((90, 70), (150, 70)))
+    b = torch.randn(150, dtype=dtype, requires_grad=True) if biased else None
+    y = torch.randint(150, (90,))
+    leaves = [leaf for leaf in (x, w, b) if leaf is not None]
+    chunked, plain = total_nll(x, w, b, y, rows=40), F.cross_entropy(F.linear(x, w, b), y, reduction="sum")
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    torch.testing.assert_close(chunked, plain, **tolerance)
+    found, wanted = torch.autograd.grad(chunked, leaves), torch.autograd.grad(plain, leaves)
+    torch.testing.assert_close(found, wanted, **tolerance)
+    with torch.no_grad():
+        each = F.cross_entropy(F.linear(x, w, b), y, reduction="none")
+        torch.testing.assert_close(each_nll(x, w, b, y, rows=40), each, **tolerance)
+
+
 def test_logits_are_never_held_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    linear = F.linear
+    logits = loss._logits
 
     def watched(*args: Tensor) -> Tensor:
-        out = linear(*args)
+        out = logits(*args)
         sizes.append(out.numel())
         return out
 
-    monkeypatch.setattr(F, "linear", watched)
+    monkeypatch.setattr(loss, "_logits", watched)
     x, w, b, y = inputs()
     total_nll(x, w, b, y, rows=5).backward()
     each_nll(x, w, b, y, rows=5)
@@ -115,7 +133,7 @@ def test_a_large_vocabulary_is_chunked_unasked(monkeypatch: pytest.MonkeyPatch) 
     x, w, b, y = inputs()
     before = total_nll(x, w, b, y, rows=N), each_nll(x, w, b, y, rows=N)
     rows: list[int] = []
-    linear = F.linear
-    monkeypatch.setattr(F, "linear", lambda *args: (rows.append(len(args[0])), linear(*args))[1])
+    logits = loss._logits
+    monkeypatch.setattr(loss, "_logits", lambda *args: (rows.append(len(args[0])), logits(*args))[1])
     torch.testing.assert_close((total_nll(x, w, b, y), each_nll(x, w, b, y)), before)
     assert rows == 2 * [6, 6, 6, 5]

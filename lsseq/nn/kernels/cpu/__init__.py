@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from lsseq.nn.kernels.cpu import native
-from lsseq.nn.kernels.cpu.gemm import multiply
+from lsseq.nn.kernels.cpu.gemm import add_product, multiply
 from lsseq.nn.kernels.cpu.sequence import kernel
 
-__all__ = ["description", "kernel", "multiply", "obstacle"]
+__all__ = ["add_product", "description", "kernel", "multiply", "obstacle"]
 
 
 def description() -> str:
