@@ -71,8 +71,8 @@ def mix(logits: Tensor, targets: Tensor, weights: Tensor) -> Mixed:
 
 def _entropy(p: Tensor) -> Tensor:
     """(M,): nats of distributions (M, V); `torch.special.entr` takes several times as long on a CPU."""
-    tiny = torch.finfo(p.dtype).tiny
-    return -torch.linalg.vecdot(p, p.clamp(min=tiny).log())
+    entropy: Tensor = -torch.linalg.vecdot(p, p.clamp(min=torch.finfo(p.dtype).tiny).log())
+    return entropy
 
 
 class MixtureReader:

@@ -58,9 +58,9 @@ class DropPath:
             return globally
         calls = (1, 1 if of_the_batch("batch") else rows, 1)
         together = reaching(draws, "batch").uniform(Kind.PATH, calls) < self.global_share
-        if len(together.unique()) == 1:
-            return globally if together.all() else locally
-        return partial(_either, together, globally, locally)
+        if together.all():
+            return globally
+        return partial(_either, together, globally, locally) if together.any() else locally
 
 
 Choice = partial[Tensor]
