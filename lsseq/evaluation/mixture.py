@@ -111,7 +111,7 @@ class MixtureReader:
     def _mix(self, found: Sequence[Tensor], targets: Tensor) -> Mixed:
         # As rows, for which a product with a bias is one call.
         each = [
-            member.model.output.logits(features.flatten(0, 1)).view(member.count, len(targets), -1)
+            member.model.output.logits(features.flatten(0, 1)).reshape(member.count, len(targets), -1)
             for member, features in zip(self.members, found, strict=True)
         ]
         logits = at_least_float32(torch.cat(each) if len(each) > 1 else each[0])
