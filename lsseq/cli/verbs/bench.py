@@ -65,7 +65,12 @@ Examples:
 @_rate("--zoneout-hidden", "Rate at which h keeps its old value.")
 @_rate("--recurrent-dropout", "Rate of dropping candidates (LSTM, GRU, RHN, MogrifierLSTM).")
 @_rate("--weight-dropout", "Rate of dropping hidden-to-hidden weights.")
-@click.option("--rank", type=click.IntRange(1), metavar="R", help="Matrices of this rank: state's, or gatings'.")
+@click.option(
+    "--rank",
+    type=click.IntRange(1),
+    metavar="R",
+    help="Hidden-to-hidden matrices, of a MogrifierLSTM those of the gatings, of this rank.",
+)
 @click.option("--input-rank", type=click.IntRange(1), metavar="R", help="Input-to-hidden matrices of this rank.")
 @click.option("--diagonal", is_flag=True, default=None, help="A diagonal beside them.")
 @click.option("--tied-rank", is_flag=True, default=None, help="One factor for all gates.")
