@@ -10,7 +10,7 @@ Shape letters: T time, B batch (streams or pieces side by side), N networks, M t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +20,10 @@ from lsseq.data.batches import Batch
 from lsseq.evaluation.draws import Member
 from lsseq.model.loss import at_least_float32
 
-FEW_LOGITS = 2**21
-"""So many are held at once: with more they leave the processor's cache, with fewer the products have few rows."""
+FEW_LOGITS = 2**23
+"""So many are held at once, 32 MiB in float32: products of few rows are slow."""
+IN_CACHE = 2**20
+"""So many are averaged at once: they are gone through several times, best in the processor's cache."""
 
 
 @dataclass
@@ -97,22 +99,31 @@ class MixtureReader:
         found = [member.features(batch, fresh).transpose(0, 1).flatten(1, 2) for member in self.members]
         targets = batch.targets.flatten()
         counted = torch.ones_like(targets, dtype=torch.bool) if batch.mask is None else batch.mask.flatten()
-        # All networks' probabilities for all tokens of a window would be many: some tokens at a time.
-        together = max(1, FEW_LOGITS // (self.count * self.members[0].model.vocabulary_size))
-        nll = []
-        for begin in range(0, len(targets), together):
-            part = slice(begin, begin + together)
-            mixed = self._mix([features[:, part] for features in found], targets[part])
-            sums = mixed.summed(counted[part])
+        nll, done = [], 0
+        for mixed in self._mixed(found, targets):
+            own = counted[done : done + len(mixed.nll)]
+            done += len(own)
+            sums = mixed.summed(own)
             self.total = sums if self.total is None else self.total + sums
-            nll.append(torch.where(counted[part], mixed.nll, 0))
+            nll.append(torch.where(own, mixed.nll, 0))
         return torch.cat(nll).view(batch.targets.shape)
 
-    def _mix(self, found: Sequence[Tensor], targets: Tensor) -> Mixed:
+    def _mixed(self, found: Sequence[Tensor], targets: Tensor) -> Iterator[Mixed]:
+        """The averages for some targets after the others: all networks' probabilities for a window would be many."""
+        of_a_token = self.count * self.members[0].model.vocabulary_size
+        together, few = (max(1, number // of_a_token) for number in (FEW_LOGITS, IN_CACHE))
+        for begin in range(0, len(targets), together):
+            part = slice(begin, begin + together)
+            logits = self._logits([features[:, part] for features in found])
+            weights = logits.new_full((self.count,), 1 / self.count)
+            for own, at in zip(torch.split(logits, few, dim=1), torch.split(targets[part], few), strict=True):
+                yield mix(own.contiguous(), at, weights)
+
+    def _logits(self, found: Sequence[Tensor]) -> Tensor:
+        """(N, M, V) of all networks, from the features (n, M, H) of each member's n."""
         # As rows, for which a product with a bias is one call.
         each = [
-            member.model.output.logits(features.flatten(0, 1)).reshape(member.count, len(targets), -1)
+            member.model.output.logits(features.flatten(0, 1)).reshape(*features.shape[:2], -1)
             for member, features in zip(self.members, found, strict=True)
         ]
-        logits = at_least_float32(torch.cat(each) if len(each) > 1 else each[0])
-        return mix(logits, targets, logits.new_full((self.count,), 1 / self.count))
+        return at_least_float32(torch.cat(each) if len(each) > 1 else each[0])

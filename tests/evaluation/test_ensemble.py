@@ -113,7 +113,8 @@ def test_draws_read_one_by_one_give_the_same(name: str) -> None:
 def test_windows_and_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model(V, **NOISE[name])
     whole = measure(model, 2, window=200)
-    monkeypatch.setattr(mixture, "FEW_LOGITS", 3 * 2 * V)
+    monkeypatch.setattr(mixture, "FEW_LOGITS", 5 * 2 * V)
+    monkeypatch.setattr(mixture, "IN_CACHE", 3 * 2 * V)
     parts = measure(model, 2, window=5)
     for key in ("nll", "disagreement"):
         assert parts[key] == pytest.approx(whole[key], rel=1e-12)
