@@ -1,8 +1,10 @@
-"""Writes docs/performance.md from what `lsseq bench --json` printed.
+"""Writes docs/performance.md from what `lsseq bench --json` and `benchmarks/draws.py --json` printed.
 
 lsseq bench --json > table.json
 lsseq bench --grid --json > grid.json
-python benchmarks/report.py table.json grid.json > docs/performance.md
+lsseq bench --stack all --batch 32 --threads 1 --json > stacks.json
+python benchmarks/draws.py --threads 1 --json > draws.json
+python benchmarks/report.py table.json grid.json stacks.json draws.json > docs/performance.md
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ Written by `benchmarks/report.py` from what `lsseq bench` measured. `lsseq bench
 - forward, training: time over the layer of the same name in `torch.nn` at the same shape, in the same process: median
   of the ratios of neighbouring runs, and their quartiles. Forward is in evaluation, without gradients; training is
   forward and backward, with the gradient of the input. Below 1 is faster than `torch.nn`.
-- HMLSTM: over `LSTM` with as many layers, with boundaries forced at the given rates; all layers' outputs and, through
-  the boundaries, the detectors get gradients. Its floating point operations are those that these boundaries ask for.
+- RHN, MogrifierLSTM, BatchNormLSTM, HMLSTM: over `LSTM` with as many layers. Boundaries of an HMLSTM are forced at the
+  given rates; all layers' outputs and, through the boundaries, the detectors get gradients. Its floating point
+  operations are those that these boundaries ask for.
 - tokens/s: of training, T·B a step.
 - memory: peak of training over that of `torch.nn`.
 - GEMM: the floating point operations of the training step's matrix products over the time of the step, as a share of
@@ -31,13 +34,22 @@ Written by `benchmarks/report.py` from what `lsseq bench` measured. `lsseq bench
   rows, pointwise work, masks, memory.
 - back end: in training; where it is another in evaluation, that one stands first.
 - No back end is timed that deviates from the reference.
+- stack: layers that are dropped or mixed in training, over the same stack without that noise: stochastic depth that
+  drops layers for the whole batch and freezes their state, swapout with one mask a call and with one a step, drop-path
+  in a fractal of three columns, locked dropout between the layers. Computed is the share of the layers that training
+  computed, saved the time that was saved over what the others would have taken.
+- noise: K draws of a language model's noise, as `lsseq eval --samples K` reads a text with them, over one plain pass
+  over K copies of the text as one batch (`benchmarks/draws.py`).
+- With one thread of a CPU times are the processor's, which other processes add little to.
 """
 
+STACK_COLUMNS = ("stack", "layer", "I", "H", "L", "B", "T", "forward", "training", "computed", "saved", "memory")
+DRAW_COLUMNS = ("noise", "V", "H", "K", "draws, ms", "over one plain pass")
 COLUMNS = ("layer", "back end", "I", "H", "L", "B", "T", "forward", "training", "tokens/s", "memory", "GEMM")
 
 
 def report(measurements: Sequence[dict[str, Any]]) -> str:
-    """The page, from JSON objects of `lsseq bench`; one table for each machine, PyTorch and number of threads."""
+    """The page, from JSON objects; a section for each machine, PyTorch and number of threads."""
     machines: dict[str, list[dict[str, Any]]] = {}
     for measured in measurements:
         machines.setdefault(title(measured), []).append(measured)
@@ -51,14 +63,16 @@ def title(measured: dict[str, Any]) -> str:
 
 
 def section(name: str, together: Sequence[dict[str, Any]]) -> str:
-    """The table of what was measured on one machine, and the means of layers with several shapes."""
+    """The tables of what was measured on one machine, and the means of layers with several shapes."""
     # What slowed the large products of one measurement down is no property of the machine: the fastest are its limit.
     limit = max(measured["gemm_flops_per_second"] for measured in together)
     rows = [
         {**row, "gemm_fraction": row["gemm_fraction"] * measured["gemm_flops_per_second"] / limit}
         for measured in together
-        for row in measured["rows"]
+        for row in measured.get("rows", [])
     ]
+    layers, stacks = ([row for row in rows if ("stack" in row) is stacked] for stacked in (False, True))
+    draws = [row for measured in together for row in measured.get("draws", [])]
     loads = [measured["load"] for measured in together if measured["load"] is not None]
     load = f"; load before, the measuring itself included: at most {max(loads):.1f}" if loads else ""
     lines = [
@@ -66,12 +80,17 @@ def section(name: str, together: Sequence[dict[str, Any]]) -> str:
         "",
         f"Large matrix products: {limit / 1e9:,.0f} GFLOP/s{load}.",
         "",
-        line(COLUMNS),
-        line(["---"] * len(COLUMNS)),
-        *(line(cells(row)) for row in rows),
-        "",
+        *table(COLUMNS, [cells(row) for row in layers]),
+        *means(layers),
+        *table(STACK_COLUMNS, [stack_cells(row) for row in stacks]),
+        *table(DRAW_COLUMNS, [draw_cells(row) for row in draws]),
     ]
-    return "\n".join([*lines, *means(rows)])
+    return "\n".join(lines)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table and an empty one; none where there are no rows."""
+    return [line(columns), line(["---"] * len(columns)), *map(line, rows), ""] if rows else []
 
 
 def line(values: Sequence[str]) -> str:
@@ -86,19 +105,32 @@ def layer_of(row: dict[str, Any]) -> str:
 
 def cells(row: dict[str, Any]) -> list[str]:
     backends = dict.fromkeys([row["forward_backend"], row["backend"]])
-    ratios = []
-    for pass_ in ("forward", "train"):
-        low, high = row["spread"][pass_]
-        ratios.append(f"{row[f'{pass_}_ratio']:.2f} ({low:.2f}–{high:.2f})")
-    return [
-        layer_of(row),
-        ", ".join(backends),
-        *(str(row[size]) for size in ("input", "hidden", "layers", "batch", "steps")),
-        *ratios,
-        f"{row['tokens_per_second']:,.0f}",
-        "" if row["memory_ratio"] is None else f"{row['memory_ratio']:.2f}",
-        f"{row['gemm_fraction']:.0%}",
-    ]
+    speed = f"{row['tokens_per_second']:,.0f}"
+    return [layer_of(row), ", ".join(backends), *measured_cells(row), speed, memory(row), f"{row['gemm_fraction']:.0%}"]
+
+
+def stack_cells(row: dict[str, Any]) -> list[str]:
+    shares = [f"{row[name]:.0%}" if name in row else "" for name in ("computed", "saved")]
+    return [row["stack"], layer_of(row), *measured_cells(row), *shares, memory(row)]
+
+
+def draw_cells(row: dict[str, Any]) -> list[str]:
+    sizes = (f"{row[size]:,}" for size in ("vocabulary", "hidden", "samples"))
+    return [row["noise"], *sizes, f"{1000 * row['seconds']:,.0f}", spread(row["median"], row["low"], row["high"])]
+
+
+def measured_cells(row: dict[str, Any]) -> list[str]:
+    """The sizes and both ratios."""
+    sizes = (str(row[size]) for size in ("input", "hidden", "layers", "batch", "steps"))
+    return [*sizes, *(spread(row[f"{pass_}_ratio"], *row["spread"][pass_]) for pass_ in ("forward", "train"))]
+
+
+def spread(median: float, low: float, high: float) -> str:
+    return f"{median:.2f} ({low:.2f}–{high:.2f})"
+
+
+def memory(row: dict[str, Any]) -> str:
+    return "" if row["memory_ratio"] is None else f"{row['memory_ratio']:.2f}"
 
 
 def means(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -121,7 +153,7 @@ def mean(rows: Sequence[dict[str, Any]], key: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="output of `lsseq bench --json`")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="what they printed")
     files = parser.parse_args().files
     print(report([json.loads(file.read_text(encoding="utf-8")) for file in files]), end="")
 

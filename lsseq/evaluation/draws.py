@@ -18,7 +18,7 @@ from lsseq.errors import RequestError
 from lsseq.evaluation.perplexity import evaluating
 from lsseq.model.language_model import LanguageModel
 from lsseq.nn.parts.statistics import StepNorm
-from lsseq.nn.random import part, watch
+from lsseq.nn.random import by_row, part, watch
 from lsseq.nn.state import State
 
 
@@ -52,7 +52,8 @@ class Drawn:
     """N draws of a model's noise as rows of one batch: row n·B + b reads stream b with draw n.
 
     A draw is one for the whole text: masks that hold for all steps of a window in training hold for the text, those of
-    a step are new at each. So a draw is a function of the seed and the row, whatever the window.
+    a step are new at each. So a draw is a function of the seed and the row, whatever the window. What training draws
+    for a whole batch is drawn for each row, where rows may differ in it.
 
     Args:
         model: its noise is that of its training.
@@ -70,7 +71,7 @@ class Drawn:
         if fresh:
             # Another text, such as the next pieces, has masks of its own.
             self._seed, self._step, self.state = int(self._seeds.integers(2**63)), 0, None
-        with part(self._seed, self._step), noisy(self.model):
+        with part(self._seed, self._step), by_row(), noisy(self.model):
             inputs = batch.inputs.repeat(1, self.count)
             features, self.state, _ = self.model.features(inputs, self.state)
             dropped: Tensor = self.model.output_dropout(features)
@@ -81,13 +82,13 @@ class Drawn:
 def draw(model: LanguageModel, samples: int, seed: int, device: torch.device | str) -> list[Member]:
     """So many draws of a model's noise; the first ones are the same whatever their number.
 
-    They are rows of one batch where every row has noise of its own. Where all rows of a call share some (weights or
-    words that are dropped, layers that are dropped for the batch, a random number of steps), a call is made for each.
+    They are rows of one batch where every row can have noise of its own. Where all rows of a call share some (weights
+    that are dropped, a random number of steps), a call is made for each.
 
     Raises:
         RequestError: the model has no noise.
     """
-    with torch.inference_mode(), watch() as seen, part(0, 0), noisy(model):
+    with torch.inference_mode(), watch() as seen, part(0, 0), by_row(), noisy(model):
         model.logits(torch.zeros(1, 1, dtype=torch.int64, device=device))
     if not seen.masks:
         raise RequestError(

@@ -10,7 +10,7 @@ Shape letters: T time, B batch (streams or pieces side by side), N networks, M t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,12 @@ from torch import Tensor
 
 from lsseq.data.batches import Batch
 from lsseq.evaluation.draws import Member
-from lsseq.model.loss import FEW_LOGITS, at_least_float32
+from lsseq.model.loss import at_least_float32
+
+FEW_LOGITS = 2**23
+"""So many are held at once, 32 MiB in float32: products of few rows are slow."""
+IN_CACHE = 2**20
+"""So many are averaged at once: they are gone through several times, best in the processor's cache."""
 
 
 @dataclass
@@ -44,21 +49,32 @@ class Mixed:
         return Mixed(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-def mix(log_p: Tensor, targets: Tensor, weights: Tensor) -> Mixed:
-    """The averages for targets (M,) of log-probabilities (N, M, V) with weights (N,)."""
-    w, p = weights.view(-1, 1, 1), log_p.exp()
-    at = targets.view(1, -1, 1)
-    each = log_p.gather(2, at.expand(len(log_p), -1, -1)).squeeze(2)
-    geometric = (w * log_p).sum(0)
+def mix(logits: Tensor, targets: Tensor, weights: Tensor) -> Mixed:
+    """The averages for targets (M,) of logits (N, M, V) with weights (N,).
+
+    All that is (N, M, V) is gone through as seldom as can be: over a large vocabulary that is what an average costs.
+    """
+    p = logits.softmax(2)
+    # A largest probability is at least 1/V, so that its logarithm gives the normaliser without another exponential.
+    normaliser = logits.amax(2) - p.amax(2).log()
+    at = targets.unsqueeze(1)
+    each = logits.gather(2, at.expand(len(logits), -1, -1)).squeeze(2) - normaliser
+    arithmetic, geometric = ((weights @ values.flatten(1)).view(values.shape[1:]) for values in (p, logits))
+    entropies = normaliser - p.mul_(logits).sum(2)
     count = torch.arange(1, len(each) + 1, device=each.device, dtype=each.dtype).unsqueeze(1)
-    own = (w * p * log_p).sum((0, 2)).neg()
     return Mixed(
         nll=-torch.logsumexp(each + weights.log().unsqueeze(1), 0),
-        geometric=geometric.logsumexp(1) - geometric.gather(1, targets.unsqueeze(1)).squeeze(1),
+        geometric=geometric.logsumexp(1) - geometric.gather(1, at).squeeze(1),
         single=-each,
         curve=count.log() - each.logcumsumexp(0),
-        disagreement=torch.special.entr((w * p).sum(0)).sum(1) - own,
+        disagreement=_entropy(arithmetic) - weights @ entropies,
     )
+
+
+def _entropy(p: Tensor) -> Tensor:
+    """(M,): nats of distributions (M, V); `torch.special.entr` takes several times as long on a CPU."""
+    entropy: Tensor = -torch.linalg.vecdot(p, p.clamp(min=torch.finfo(p.dtype).tiny).log())
+    return entropy
 
 
 class MixtureReader:
@@ -83,18 +99,31 @@ class MixtureReader:
         found = [member.features(batch, fresh).transpose(0, 1).flatten(1, 2) for member in self.members]
         targets = batch.targets.flatten()
         counted = torch.ones_like(targets, dtype=torch.bool) if batch.mask is None else batch.mask.flatten()
-        # The probabilities of all networks for all tokens of a window would be many: some tokens at a time.
-        together = max(1, FEW_LOGITS // (self.count * self.members[0].model.vocabulary_size))
-        nll = []
-        for begin in range(0, len(targets), together):
-            part = slice(begin, begin + together)
-            mixed = self._mix([features[:, part] for features in found], targets[part])
-            sums = mixed.summed(counted[part])
+        nll, done = [], 0
+        for mixed in self._mixed(found, targets):
+            own = counted[done : done + len(mixed.nll)]
+            done += len(own)
+            sums = mixed.summed(own)
             self.total = sums if self.total is None else self.total + sums
-            nll.append(torch.where(counted[part], mixed.nll, 0))
+            nll.append(torch.where(own, mixed.nll, 0))
         return torch.cat(nll).view(batch.targets.shape)
 
-    def _mix(self, found: Sequence[Tensor], targets: Tensor) -> Mixed:
-        logits = [member.model.output.logits(features) for member, features in zip(self.members, found, strict=True)]
-        log_p = at_least_float32(torch.cat(logits)).log_softmax(2)
-        return mix(log_p, targets, log_p.new_full((self.count,), 1 / self.count))
+    def _mixed(self, found: Sequence[Tensor], targets: Tensor) -> Iterator[Mixed]:
+        """The averages for some targets after the others: all networks' probabilities for a window would be many."""
+        of_a_token = self.count * self.members[0].model.vocabulary_size
+        together, few = (max(1, number // of_a_token) for number in (FEW_LOGITS, IN_CACHE))
+        for begin in range(0, len(targets), together):
+            part = slice(begin, begin + together)
+            logits = self._logits([features[:, part] for features in found])
+            weights = logits.new_full((self.count,), 1 / self.count)
+            for own, at in zip(torch.split(logits, few, dim=1), torch.split(targets[part], few), strict=True):
+                yield mix(own.contiguous(), at, weights)
+
+    def _logits(self, found: Sequence[Tensor]) -> Tensor:
+        """(N, M, V) of all networks, from the features (n, M, H) of each member's n."""
+        # As rows, for which a product with a bias is one call.
+        each = [
+            member.model.output.logits(features.flatten(0, 1)).reshape(*features.shape[:2], -1)
+            for member, features in zip(self.members, found, strict=True)
+        ]
+        return at_least_float32(torch.cat(each) if len(each) > 1 else each[0])

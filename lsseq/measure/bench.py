@@ -1,18 +1,21 @@
-"""Recurrences timed against their namesakes in `torch.nn`: the rows of `lsseq bench`."""
+"""Recurrences timed against their namesakes in `torch.nn`, and stacks with noise against those without: the rows of
+`lsseq bench`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from lsseq.measure.case import Case, Shape
 from lsseq.measure.machine import without_tf32
 from lsseq.measure.memory import peak_bytes
 from lsseq.measure.parity import require_parity
-from lsseq.measure.timing import Ratio, compare, forward, train
+from lsseq.measure.stacks import Calls, StackCase
+from lsseq.measure.timing import WARM_UP, Ratio, compare, forward, train
 
 ZONEOUT = ("LSTM", {"zoneout_cell": 0.5, "zoneout_hidden": 0.05})
 
@@ -26,6 +29,9 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("GRU", {"reset": "before"}),
     ("RNN", {}),
     ("RNN", {"zoneout_hidden": 0.1}),
+    ("RHN", {"depth": 4}),
+    ("MogrifierLSTM", {}),
+    ("BatchNormLSTM", {}),
 )
 """Cells and options that are measured where no cell is asked for."""
 
@@ -55,7 +61,7 @@ LIMIT = 60.0
 class Row:
     """What was measured of a case."""
 
-    case: Case
+    case: Case | StackCase
     backend: str
     """The back end that was taken in training."""
     forward_backend: str
@@ -64,6 +70,8 @@ class Row:
     """Of the forward pass in evaluation, without gradients."""
     train: Ratio
     """Of forward and backward."""
+    computed: float
+    """Of the layers, the share that a training step computed; below 1 only where layers are dropped."""
     gemm_fraction: float
     """The training step's matrix products per second, as a fraction of what the machine reaches with large ones."""
     peak_bytes: int | None
@@ -75,19 +83,24 @@ class Row:
         return self.peak_bytes / self.their_peak_bytes if self.peak_bytes and self.their_peak_bytes else None
 
     @property
+    def saved(self) -> float | None:
+        """The time of training that was saved, as a share of what the layers that were not computed would have taken;
+        None where all were."""
+        return (1 - self.train.mean) / (1 - self.computed) if self.computed < 1 else None
+
+    @property
     def tokens_per_second(self) -> float:
         """Of training steps."""
         return self.case.shape.steps * self.case.shape.batch / self.train.seconds
 
     def values(self) -> dict[str, Any]:
         """A row of `lsseq bench --json`."""
-        case, shape = self.case, self.case.shape
+        shape = self.case.shape
         return {
-            "cell": case.cell,
-            "options": dict(case.options),
+            **self.case.what(),
             "backend": self.backend,
             "forward_backend": self.forward_backend,
-            "dtype": str(case.dtype).removeprefix("torch."),
+            "dtype": str(_layer(self.case).dtype).removeprefix("torch."),
             "input": shape.input,
             "hidden": shape.hidden,
             "layers": shape.layers,
@@ -101,6 +114,7 @@ class Row:
             "gemm_fraction": self.gemm_fraction,
             "peak_bytes": self.peak_bytes,
             "memory_ratio": self.memory_ratio,
+            **({} if self.saved is None else {"computed": self.computed, "saved": self.saved}),
         }
 
     @property
@@ -108,7 +122,7 @@ class Row:
         return {"forward": self.forward, "train": self.train}
 
 
-def measure(cases: Sequence[Case], *, pairs: int, speed: float, limit: float = LIMIT) -> Iterator[Row]:
+def measure(cases: Sequence[Case | StackCase], *, pairs: int, speed: float, limit: float = LIMIT) -> Iterator[Row]:
     """Measure cases one after the other, once the back ends of all of them are known to compute what they should.
 
     Args:
@@ -121,14 +135,14 @@ def measure(cases: Sequence[Case], *, pairs: int, speed: float, limit: float = L
         RunError: a back end deviates from the reference.
     """
     for case in cases:
-        require_parity(case)
+        require_parity(_layer(case))
     for case in cases:
         with without_tf32():
             row = _row(case, pairs, speed, limit)
         yield row
 
 
-def estimate_seconds(cases: Sequence[Case], *, pairs: int, speed: float, limit: float = LIMIT) -> float:
+def estimate_seconds(cases: Sequence[Case | StackCase], *, pairs: int, speed: float, limit: float = LIMIT) -> float:
     """About how long `measure` takes, were all steps to reach six tenths of the speed of large matrix products."""
     total = 0.0
     for case in cases:
@@ -138,22 +152,32 @@ def estimate_seconds(cases: Sequence[Case], *, pairs: int, speed: float, limit: 
     return total
 
 
-def _row(case: Case, pairs: int, speed: float, limit: float) -> Row:
-    ours, theirs, x = case.ours(), case.theirs(), case.sequence()
-    forward_ratio, train_ratio = (
-        compare(run(ours, x), run(theirs, x), case.device, pairs=pairs, limit=limit) for run in (forward, train)
-    )
+def _layer(case: Case | StackCase) -> Case:
+    """What is measured, or what it is made of."""
+    return case.layer if isinstance(case, StackCase) else case
+
+
+def _row(case: Case | StackCase, pairs: int, speed: float, limit: float) -> Row:
+    layer, ours, theirs, x = _layer(case), case.ours(), case.theirs(), case.sequence()
+    calls = Calls(ours)
+
+    def timed(run: Callable[[nn.Module, Tensor], Callable[[], object]]) -> tuple[Ratio, float]:
+        return compare(run(ours, x), run(theirs, x), layer.device, pairs=pairs, limit=limit), calls.take(WARM_UP)
+
+    (forward_ratio, layers), (train_ratio, computed) = timed(forward), timed(train)
     # After the timing: a library that is used for the first time allocates what it keeps.
-    peak, their_peak = (peak_bytes(make, case.sequence, case.device) for make in (case.ours, case.theirs))
+    peak, their_peak = (peak_bytes(make, case.sequence, layer.device) for make in (case.ours, case.theirs))
+    chooser = layer.ours()
     with torch.no_grad():
-        forward_backend = ours.choose_backend(training=False, x=x).backend
+        forward_backend = chooser.choose_backend(training=False, x=x).backend
     return Row(
         case=case,
-        backend=ours.choose_backend(training=True, x=x).backend,
+        backend=chooser.choose_backend(training=True, x=x).backend,
         forward_backend=forward_backend,
         forward=forward_ratio,
         train=train_ratio,
-        gemm_fraction=3 * case.products / train_ratio.seconds / speed,
+        computed=computed / layers,
+        gemm_fraction=3 * case.products * computed / layers / train_ratio.seconds / speed,
         peak_bytes=peak,
         their_peak_bytes=their_peak,
     )

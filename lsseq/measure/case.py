@@ -6,7 +6,7 @@ Shape letters: T time, B batch, I input, H hidden, G gates.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,11 +17,23 @@ import lsseq.nn as lnn
 from lsseq.errors import RequestError
 from lsseq.measure.forced import ForcedHMLSTM
 from lsseq.nn.recurrent import Recurrent
+from lsseq.nn.single import SingleLayer
 
-Layer = Recurrent | ForcedHMLSTM
+Layer = Recurrent | ForcedHMLSTM | SingleLayer
 
-_LAYERS: dict[str, Callable[..., Layer]] = {"LSTM": lnn.LSTM, "GRU": lnn.GRU, "RNN": lnn.RNN, "HMLSTM": ForcedHMLSTM}
-_NAMESAKES: dict[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN, "HMLSTM": nn.LSTM}
+_LAYERS: dict[str, Callable[..., Layer]] = {
+    "LSTM": lnn.LSTM,
+    "GRU": lnn.GRU,
+    "RNN": lnn.RNN,
+    "HMLSTM": ForcedHMLSTM,
+    "RHN": lnn.RHN,
+    "MogrifierLSTM": lnn.MogrifierLSTM,
+    "BatchNormLSTM": lnn.BatchNormLSTM,
+}
+_NAMESAKES: dict[str, Callable[..., nn.RNNBase]] = {"GRU": nn.GRU, "RNN": nn.RNN}
+"""Of others it is the LSTM."""
+_STATES = {"GRU": ("h_0",), "RNN": ("h_0",), "RHN": ("h_0",), "BatchNormLSTM": ()}
+"""Of others h_0 and c_0. A BatchNormLSTM counts its steps, so that its initial state is a certain one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ class Case:
     """A layer of `lsseq.nn` at one shape."""
 
     cell: str
-    """LSTM, GRU, RNN or HMLSTM, whose boundaries are forced."""
+    """LSTM, GRU, RNN, HMLSTM, whose boundaries are forced, RHN, MogrifierLSTM or BatchNormLSTM."""
     options: Mapping[str, Any]
     """The options of the layer that `torch.nn` has not, but `backend`."""
     shape: Shape
@@ -53,24 +65,36 @@ class Case:
         """Cell and options, as a user writes them."""
         return f"{self.cell}({', '.join(f'{name}={value!r}' for name, value in self.options.items())})"
 
+    def what(self) -> dict[str, Any]:
+        """The layer, as keys of a row."""
+        return {"cell": self.cell, "options": dict(self.options)}
+
     def ours(self) -> Layer:
         """The layer.
 
         Raises:
             RequestError: it has no such option, or the back end cannot serve it.
         """
-        cls = _LAYERS[self.cell]
-        unknown = [name for name in self.options if name not in inspect.signature(cls).parameters]
+        cls, shape = _LAYERS[self.cell], self.shape
+        known = inspect.signature(cls).parameters
+        unknown = [name for name in self.options if name not in known]
         if unknown:
             raise RequestError(f"{self.cell} has no option `{unknown[0]}`")
+        if "num_layers" not in known and shape.layers > 1:
+            raise RequestError(f"{self.cell} is one layer, got {shape.layers}")
+        if "backend" not in known and self.backend not in ("auto", "reference"):
+            raise RequestError(f"{self.cell}: backend='{self.backend}': there are no kernels of its own")
+        sizes = {"input_size": shape.input, "hidden_size": shape.hidden, "num_layers": shape.layers}
+        given = {**sizes, "steps": shape.steps, "backend": self.backend, **self._format}
         try:
-            return cls(*self._sizes, **self._format, **self.options, backend=self.backend)
+            return cls(**{name: value for name, value in given.items() if name in known}, **self.options)
         except ValueError as error:
             raise RequestError(f"{self.cell}: {error}") from error
 
     def theirs(self) -> nn.RNNBase:
-        """The namesake in `torch.nn`, which has no options; of an HM-LSTM, an LSTM of as many layers."""
-        return _NAMESAKES[self.cell](*self._sizes, **self._format)
+        """The namesake in `torch.nn`, which has no options; where there is none, an LSTM of as many layers."""
+        shape = self.shape
+        return _NAMESAKES.get(self.cell, nn.LSTM)(shape.input, shape.hidden, shape.layers, **self._format)
 
     def sequence(self) -> Tensor:
         """An input (T, B, I) that wants a gradient, as the output of an embedding does."""
@@ -78,8 +102,9 @@ class Case:
         return torch.randn(shape.steps, shape.batch, shape.input, **self._format, requires_grad=True)
 
     def states(self) -> dict[str, Tensor]:
-        """Initial states (layers, B, H) by name: h_0, and c_0 of an LSTM; of an HM-LSTM (B, H) for each layer."""
-        names = ["h_0", "c_0"] if self.cell in ("LSTM", "HMLSTM") else ["h_0"]
+        """Initial states (layers, B, H) by name, none where it has to be the usual one; of an HM-LSTM (B, H) for each
+        layer."""
+        names: Sequence[str] = _STATES.get(self.cell, ("h_0", "c_0"))
         size: tuple[int, ...] = (self.shape.layers, self.shape.batch, self.shape.hidden)
         if self.cell == "HMLSTM":
             names, size = [f"{name} of layer {k}" for name in names for k in range(size[0])], size[1:]
@@ -93,10 +118,6 @@ class Case:
         """
         layer = replace(self, backend="auto", device=torch.device("meta")).ours()
         return round(self.shape.steps * self.shape.batch * layer.flops())
-
-    @property
-    def _sizes(self) -> tuple[int, int, int]:
-        return self.shape.input, self.shape.hidden, self.shape.layers
 
     @property
     def _format(self) -> dict[str, Any]:

@@ -35,6 +35,10 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("HMLSTM", {"boundary_rates": [0.3, 0.1], "gradient": "select"}),
     ("HMLSTM", {"boundary_rates": [0.3, 0.1], "norm": "layer"}),
     ("HMLSTM", {"boundary_rates": [0.3, 0.1], "rank": 16}),
+    ("RHN", {"depth": 4, "zoneout_hidden": 0.1}),
+    ("RHN", {"depth": 4, "rank": 16, "norm": "layer"}),
+    ("MogrifierLSTM", {"rank": 16}),
+    ("BatchNormLSTM", {}),
 )
 """Each cell with each option that changes its steps."""
 
@@ -99,8 +103,7 @@ class Recurrence:
     def values(self) -> dict[str, Any]:
         """An entry of `recurrences` in `lsseq doctor --json`."""
         return {
-            "cell": self.case.cell,
-            "options": dict(self.case.options),
+            **self.case.what(),
             "device": self.case.device.type,
             "auto": {
                 name: {"backend": choice.backend, "reason": choice.reason}

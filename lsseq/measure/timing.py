@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lsseq.measure.machine import synchronize
+from lsseq.measure.machine import clock
 
 _SHORTEST = 0.005
 """Seconds that a run should take at least: shorter ones are repeated."""
+WARM_UP = 2
+"""How often `compare` runs each computation before those runs that count."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Ratio:
     median: float
     high: float
     """Quartiles over the pairs of neighbouring runs."""
+    mean: float
+    """All the time of the one over all that of the other: of use where the work is drawn anew in each run."""
     seconds: float
     """Median time of the first computation."""
     pairs: int
@@ -35,6 +39,7 @@ def compare(
 ) -> Ratio:
     """Run two computations in turn, so that a busy machine slows both alike.
 
+    What counts is the time of `machine.clock`.
     A first pair, which allocates memory and chooses kernels, does not count; a second says how often a short
     computation is repeated in each run. Then come `pairs` pairs, or as many (at least 2) as `limit` seconds allow.
     """
@@ -47,7 +52,8 @@ def compare(
     while len(times) < pairs and (len(times) < 2 or time.perf_counter() - begin < limit):
         times.append([_time(run, device, repeats) for run in both])
     low, median, high = statistics.quantiles(first / second for first, second in times)
-    return Ratio(low, median, high, statistics.median(first for first, _ in times) / repeats, len(times))
+    mean = sum(first for first, _ in times) / sum(second for _, second in times)
+    return Ratio(low, median, high, mean, statistics.median(first for first, _ in times) / repeats, len(times))
 
 
 def forward(layer: nn.Module, x: Tensor) -> Callable[[], object]:
@@ -79,9 +85,7 @@ def train(layer: nn.Module, x: Tensor) -> Callable[[], object]:
 
 
 def _time(run: Callable[[], object], device: torch.device, repeats: int = 1) -> float:
-    synchronize(device)
-    begin = time.perf_counter()
+    begin = clock(device)
     for _ in range(repeats):
         run()
-    synchronize(device)
-    return time.perf_counter() - begin
+    return clock(device) - begin

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
-from lsseq.nn.parts.coins import reaching, shape_of
+from lsseq.nn.parts.coins import of_the_batch, reaching, shape_of
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
 
 
@@ -46,7 +47,7 @@ class EmbeddingDropout(nn.Module):
     """An embedding whose words are dropped in training: whole rows, the same for all occurrences of a word in a call.
 
     Gal and Ghahramani 2016, section 4; rows that are kept are divided by 1 - p. Called with the weight (V, E) and
-    tokens of any shape, it gives (…, E); it owns no parameters, so that the weight may be shared with an output
+    tokens (…, B), it gives (…, B, E); it owns no parameters, so that the weight may be shared with an output
     layer.
 
     Args:
@@ -66,8 +67,11 @@ class EmbeddingDropout(nn.Module):
         if not self.training or self.p == 0.0:
             return vectors
         # The mask is of the vocabulary, not of the batch: it is the same whichever rows a process holds.
-        events = Draws.of_the_call(draw_key()).mask(Kind.EMBEDDING_DROPOUT, self.p, (1, 1, len(weight)), weight.device)
-        return vectors * keep_scale(events.flatten(), self.p, weight.dtype)[tokens].unsqueeze(-1)
+        calls = 1 if of_the_batch("batch") else tokens.shape[-1]
+        draws = reaching(Draws.here(draw_key()), "batch")
+        events = draws.mask(Kind.EMBEDDING_DROPOUT, self.p, (1, calls, len(weight)), weight.device)
+        factors = keep_scale(events[0], self.p, weight.dtype)
+        return vectors * factors[torch.arange(calls, device=tokens.device), tokens].unsqueeze(-1)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

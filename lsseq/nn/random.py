@@ -66,6 +66,7 @@ _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
 _first_row: ContextVar[int] = ContextVar("lsseq_first_row", default=0)
 _first_step: ContextVar[int] = ContextVar("lsseq_first_step", default=0)
 _generator: ContextVar[torch.Generator | None] = ContextVar("lsseq_generator", default=None)
+_by_row: ContextVar[bool] = ContextVar("lsseq_by_row", default=False)
 _seen: ContextVar[Seen | None] = ContextVar("lsseq_seen", default=None)
 
 
@@ -120,6 +121,22 @@ def first_row(row: int) -> Iterator[None]:
         yield
     finally:
         _first_row.reset(token)
+
+
+@contextmanager
+def by_row() -> Iterator[None]:
+    """Says that each row of a batch in this context is a call of its own: what a call draws for all its rows is drawn
+    for each of them, where rows may differ in it."""
+    token = _by_row.set(True)
+    try:
+        yield
+    finally:
+        _by_row.reset(token)
+
+
+def rows_are_calls() -> bool:
+    """Whether a surrounding `by_row` says so."""
+    return _by_row.get()
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lsseq.nn.kernels.dispatch import Choice, describe
+
 
 class SingleLayer(nn.Module):
     """Base of the recurrences that have no kernels of their own; they read x (T, B, I)."""
@@ -40,7 +42,16 @@ class SingleLayer(nn.Module):
             if state.shape != shape:
                 raise ValueError(f"{name}: expected a state {shape}, got {tuple(state.shape)}")
 
+    def choose_backend(self, training: bool, x: Tensor | None = None) -> Choice:
+        """The back end, for whatever input: there is but one."""
+        del training, x
+        return Choice("reference", "there are no kernels of its own")
+
+    def flops(self) -> int:
+        """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
+        raise NotImplementedError
+
     def explain(self) -> str:
         """Which back end computes this layer and why, in one line."""
-        what = "reference (a loop over the steps in plain PyTorch operations)"
-        return f"{type(self).__name__}: {what}: there are no kernels of its own"
+        choice = self.choose_backend(training=True)
+        return f"{type(self).__name__}: {choice.backend} ({describe(choice.backend, 'cpu')}): {choice.reason}"

@@ -58,6 +58,34 @@ def row(**values: object) -> dict[str, object]:
     }
 
 
+HEAD = {"device": "cpu", "machine": "a CPU", "torch": "2.13.0", "threads": 1, "load": None}
+
+
+def test_stacks_and_draws_have_tables_of_their_own(tmp_path: Path) -> None:
+    stacks = [
+        row(stack="stochastic-depth", layers=8, computed=0.72, saved=0.98, memory_ratio=None),
+        row(stack="swapout"),
+    ]
+    draws = {"noise": "zoneout", "vocabulary": 10000, "hidden": 256, "samples": 8, "median": 1.154, "low": 1.1}
+    draws |= {"high": 1.2, "mean": 1.15, "seconds": 0.25, "pairs": 30}
+    files = []
+    for name, measured in (("stacks", {"rows": stacks}), ("draws", {"draws": [draws]}), ("rows", {"rows": [row()]})):
+        files.append(tmp_path / name)
+        files[-1].write_text(json.dumps({**HEAD, "gemm_flops_per_second": 5e10, **measured}))
+    page = report(*files)
+    assert page.count("## cpu: a CPU, PyTorch 2.13.0, 1 thread\n") == 1
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    ratios = "1.20 (1.10–1.30) | 0.80 (0.75–0.90)"
+    assert lines[2].startswith("| LSTM, zoneout_cell 0.5 | fused | ")
+    assert lines[5:7] == [
+        f"| stochastic-depth | LSTM, zoneout_cell 0.5 | 50 | 1000 | 8 | 32 | 100 | {ratios} | 72% | 98% |  |",
+        f"| swapout | LSTM, zoneout_cell 0.5 | 50 | 1000 | 1 | 32 | 100 | {ratios} |  |  | 0.88 |",
+    ]
+    assert lines[9] == "| zoneout | 10,000 | 256 | 8 | 250 | 1.15 (1.10–1.20) |"
+    assert len(lines) == 10
+    assert "geometric mean" not in page
+
+
 def test_rows_and_means(tmp_path: Path) -> None:
     rows = [
         row(),

@@ -15,6 +15,7 @@ from tiny_run import cli_in_process
 
 from lsseq.measure import bench, machine
 from lsseq.measure.case import Shape
+from lsseq.measure.stacks import COMPARISONS
 
 Cli = Callable[..., Any]
 TINY = ("--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
@@ -47,7 +48,7 @@ def test_a_table_of_recurrences_and_its_json(cli: Cli) -> None:
         }
         assert [row[size] for size in ("input", "hidden", "layers", "batch", "steps")] == [16, 16, 1, 2, 3]
         assert row["forward_ratio"] > 0
-    assert "9 row(s), all checked first; about 1 minute(s)" in result.stderr
+    assert "12 row(s), all checked first; about 1 minute(s)" in result.stderr
 
 
 def test_one_layer(cli: Cli) -> None:
@@ -73,6 +74,30 @@ def test_a_low_rank_layer(cli: Cli) -> None:
     (row,) = json.loads(cli("bench", *options, *TINY, "--json").stdout)["rows"]
     assert row["options"] == {"rank": 2, "diagonal": True, "tied_rank": True}
     assert "LSTM(rank=2)" in cli("bench", "--rank", 2, "--cell", "LSTM", *TINY).stdout
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [("RHN", {"depth": 2, "rank": 3}), ("MogrifierLSTM", {"zoneout_cell": 0.1, "rounds": 0}), ("BatchNormLSTM", {})],
+)
+def test_layers_that_are_a_loop(cell: str, options: dict[str, Any], cli: Cli) -> None:
+    given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    (row,) = json.loads(cli("bench", "--cell", cell, *given, *TINY, "--json").stdout)["rows"]
+    assert (row["cell"], row["options"], row["backend"]) == (cell, options, "reference")
+
+
+def test_stacks_over_the_same_without_noise(cli: Cli) -> None:
+    sizes = ("--hidden", 8, *TINY[2:])
+    rows = json.loads(cli("bench", "--stack", "all", *sizes, "--json").stdout)["rows"]
+    assert {row["stack"]: row["layers"] for row in rows} == {
+        name: comparison.layers for name, comparison in COMPARISONS.items()
+    }
+    assert [row["stack"] for row in rows if "saved" in row] == ["stochastic-depth"]
+    options = ("--cell", "GRU", "--zoneout-hidden", 0.1, "--layers", 3, "--backend", "reference")
+    result = cli("bench", "--stack", "swapout", *options, *sizes)
+    assert "time over the same stack without noise" in result.stdout
+    assert "swapout: GRU(zoneout_hidden=0.1)" in result.stdout
+    assert "  training computed " in cli("bench", "--stack", "stochastic-depth", *sizes, "--layers", 64).stdout
 
 
 def test_the_grid(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +137,15 @@ def test_a_kernel_that_deviates_is_not_timed(cli: Cli) -> None:
         (["--cell", "HMLSTM", "--backend", "cudnn"], "backend should be one of 'auto', 'fused', 'reference'"),
         (["--grid", "--steps", "9"], "--grid and --steps exclude each other"),
         (["--cell", "LSTM", "--norm", "layer", "--backend", "cudnn"], "cannot serve norm='layer'"),
+        (["--cell", "RHN", "--layers", "2"], "RHN is one layer, got 2"),
+        (["--cell", "MogrifierLSTM", "--backend", "fused"], "backend='fused': there are no kernels of its own"),
+        (["--cell", "LSTM", "--depth", "2"], "LSTM has no option `depth`"),
+        (["--rounds", "2"], "--rounds needs --cell"),
+        (["--stack", "none"], "'none' is not one of 'all', 'stochastic-depth', 'swapout'"),
+        (["--stack", "all", "--grid"], "--grid and --stack exclude each other"),
+        (["--stack", "swapout", "--input", "8"], "--stack and --input exclude each other"),
+        (["--stack", "swapout", "--cell", "HMLSTM"], "an HMLSTM is no layer of a stack"),
+        (["--stack", "swapout", "--zoneout-cell", "0.1"], "--zoneout-cell needs --cell"),
         (["--backend", "cudnn"], "cannot serve zoneout_cell=0.5"),
     ],
 )

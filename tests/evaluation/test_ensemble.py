@@ -21,7 +21,7 @@ from lsseq.evaluation.evaluate import evaluate
 from lsseq.evaluation.mixture import MixtureReader, mix
 from lsseq.evaluation.reading import Tokenwise
 from lsseq.model.language_model import LanguageModel
-from lsseq.nn.random import first_row, part
+from lsseq.nn.random import by_row, first_row, part
 from lsseq.nn.stacks.depth import DepthGate
 from lsseq.recipe.schema import Recipe
 
@@ -33,15 +33,19 @@ OF_ROWS: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": {"input": 0.3, "output": 0.4, "hidden": 0.2}, "layers": 2},
     "stochastic depth": {"layers": 3, "stack": {"kind": "residual", "stochastic_depth": {"survival": 0.4}}},
     "swapout": {"layers": 3, "stack": {"kind": "residual", "swapout": {}}},
-}
-OF_THE_CALL: dict[str, dict[str, Any]] = {
-    "weights": {"dropout": {"weight": 0.4}},
     "words": {"dropout": {"embedding": 0.4}, "zoneout": {"cell": 0.3}},
     "depth of the batch": {
         "layers": 3,
         "stack": {"kind": "residual", "stochastic_depth": {"survival": 0.4, "over": "batch", "state": "freeze"}},
     },
     "drop-path": {"stack": {"kind": "fractal", "columns": 2, "drop_path": {}}},
+    "drop-path of the batch": {
+        "stack": {"kind": "fractal", "columns": 3, "drop_path": {"rate": 0.4, "over": "batch", "state": "freeze"}}
+    },
+}
+OF_THE_CALL: dict[str, dict[str, Any]] = {
+    "weights": {"dropout": {"weight": 0.4}},
+    "steps": {"stack": {"kind": "deep-transition", "random_steps": {"mean": 2, "most": 3}}},
 }
 NOISE = OF_ROWS | OF_THE_CALL
 
@@ -65,7 +69,7 @@ def distributions(model: LanguageModel, key: int, row: int) -> Tensor:
     """Log-probabilities (T, V) of the whole text at once under one draw, which is read alone."""
     tokens = torch.from_numpy(text().tokens.astype(np.int64))
     before = torch.cat([torch.tensor([0]), tokens[:-1]]).unsqueeze(1)
-    with torch.no_grad(), part(key, 0), first_row(row), noisy(model):
+    with torch.no_grad(), part(key, 0), by_row(), first_row(row), noisy(model):
         logits, _ = model.logits(before)
     return logits[:, 0].log_softmax(1)
 
@@ -109,7 +113,8 @@ def test_draws_read_one_by_one_give_the_same(name: str) -> None:
 def test_windows_and_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model(V, **NOISE[name])
     whole = measure(model, 2, window=200)
-    monkeypatch.setattr(mixture, "FEW_LOGITS", 3 * 2 * V)
+    monkeypatch.setattr(mixture, "FEW_LOGITS", 5 * 2 * V)
+    monkeypatch.setattr(mixture, "IN_CACHE", 3 * 2 * V)
     parts = measure(model, 2, window=5)
     for key in ("nll", "disagreement"):
         assert parts[key] == pytest.approx(whole[key], rel=1e-12)
@@ -151,6 +156,18 @@ def test_rows_are_batched_where_they_can_be() -> None:
         **dict.fromkeys(OF_ROWS, 1),
         **dict.fromkeys(OF_THE_CALL, 3),
     }
+
+
+@pytest.mark.parametrize("name", ["words", "depth of the batch", "drop-path", "drop-path of the batch"])
+def test_what_a_call_of_training_shares_is_drawn_for_each_row(name: str) -> None:
+    model, tokens = tiny_model(V, **NOISE[name]), torch.randint(V, (9, 1))
+    for seed in range(6):
+        with torch.no_grad(), part(seed, 0), noisy(model):
+            of_the_call, _ = model.logits(tokens)
+        with torch.no_grad(), part(seed, 0), by_row(), noisy(model):
+            rows, _ = model.logits(tokens.repeat(1, 20))
+        torch.testing.assert_close(rows[:, :1], of_the_call, rtol=1e-12, atol=1e-12)
+        assert len(rows[-1].unique(dim=0)) > 1
 
 
 def test_streams_and_pieces_are_masked_as_elsewhere() -> None:
@@ -224,7 +241,7 @@ def test_many_draws_give_the_mean_over_all_sub_networks() -> None:
 def test_a_mean_with_weights() -> None:
     log_p = torch.randn(3, 4, V, dtype=torch.float64).log_softmax(2)
     weights, targets = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), torch.tensor([0, 6, 2, 2])
-    mixed = mix(log_p, targets, weights)
+    mixed = mix(log_p + 30 * torch.randn(3, 4, 1, dtype=torch.float64), targets, weights)  # logits may be shifted
     mean = (weights.view(-1, 1, 1) * log_p.exp()).sum(0)
     torch.testing.assert_close(mixed.nll, -mean[torch.arange(4), targets].log())
     entropies = -(log_p.exp() * log_p).sum(2)
@@ -237,9 +254,9 @@ def test_probabilities_are_never_all_held(monkeypatch: pytest.MonkeyPatch) -> No
     model = tiny_model(V, **NOISE["zoneout"])
     shapes = []
 
-    def spy(log_p: Tensor, targets: Tensor, weights: Tensor) -> mixture.Mixed:
-        shapes.append(log_p.numel())
-        return mix(log_p, targets, weights)
+    def spy(logits: Tensor, targets: Tensor, weights: Tensor) -> mixture.Mixed:
+        shapes.append(logits.numel())
+        return mix(logits, targets, weights)
 
     monkeypatch.setattr(mixture, "mix", spy)
     monkeypatch.setattr(mixture, "FEW_LOGITS", 4 * 3 * V)

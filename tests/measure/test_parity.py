@@ -49,6 +49,18 @@ def test_options_and_layers(cell: str, options: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        ("RHN", {"depth": 3, "zoneout_hidden": 0.2, "recurrent_dropout": 0.1, "norm": "layer"}),
+        ("MogrifierLSTM", {"rank": 2, **ZONEOUT}),
+        ("BatchNormLSTM", ZONEOUT),
+    ],
+)
+def test_layers_without_kernels_of_their_own(cell: str, options: dict[str, object]) -> None:
+    assert measure_deviation(Case(cell, options, SHAPE)).met
+
+
+@pytest.mark.parametrize(
     ("fault", "tensor", "least"),
     [
         (at_hand.output_off, "output", 0.9e-4),

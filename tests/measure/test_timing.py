@@ -19,7 +19,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.order = 0.0, ""
-        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+        for name in ("perf_counter", "process_time"):
+            monkeypatch.setattr(timing.time, name, lambda: self.now)
 
     def takes(self, name: str, *seconds: float) -> Callable[[], None]:
         """A computation that takes so long, its first runs first."""

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from lsseq.nn.checks import check_member, check_rate
-from lsseq.nn.random import Draws, Kind
+from lsseq.nn.random import Draws, Kind, rows_are_calls
 
 Over = Literal["batch", "sequence", "step"]
 """How far one coin reaches: the whole batch of a call, all steps of a row, or one step of a row."""
@@ -39,15 +39,20 @@ Theta = Tensor | float
 def shape_of(x: Tensor, over: Over, units: int) -> tuple[int, int, int]:
     """The shape of the coins of a sequence x (T, B, ·): 1 in the place of what shares a coin."""
     T, B = x.shape[:2]
-    return T if over == "step" else 1, 1 if over == "batch" else B, units
+    return T if over == "step" else 1, 1 if of_the_batch(over) else B, units
+
+
+def of_the_batch(over: Over) -> bool:
+    """Whether all rows share a coin: not where each is a call of its own (`lsseq.nn.random.by_row`)."""
+    return over == "batch" and not rows_are_calls()
 
 
 def reaching(draws: Draws, over: Over) -> Draws:
     """The draws of coins that reach so far: one of the whole batch is the same in every process that holds a part, one
     of all steps in every part of the sequence."""
-    if over == "batch":
+    if of_the_batch(over):
         return Draws.of_the_call(draws.key, draws.layer)
-    return draws.held() if over == "sequence" else draws
+    return draws if over == "step" else draws.held()
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,9 @@ def times(theta: Theta, x: Tensor) -> Tensor:
 
 def mix(first: Theta, a: Tensor, second: Theta, b: Tensor) -> Tensor:
     """Θ₁ ⊙ a + Θ₂ ⊙ b."""
-    return times(first, a) + times(second, b)
+    if isinstance(second, float):
+        return times(first, a) + times(second, b)
+    return torch.addcmul(times(first, a), second, b)
 
 
 def survivors(draws: Draws, kind: Kind, rates: Sequence[float], shape: tuple[int, int, int], least: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lsseq.nn.checks import check_member, check_rate
-from lsseq.nn.parts.coins import Over, reaching, schedule, shape_of, survival_rates, survivors
+from lsseq.nn.parts.coins import Over, of_the_batch, reaching, schedule, shape_of, survival_rates, survivors
 from lsseq.nn.random import Draws, Kind
 from lsseq.nn.stacks.parts import Read, run
 from lsseq.nn.state import State, choose_rows, map_state
@@ -78,7 +78,7 @@ class StochasticDepth:
             return [DepthGate(True, q if self.scaling == "test" else 1.0, self.state) for q in kept]
         shape = shape_of(x, self.over, 1)
         found = survivors(reaching(draws, self.over), Kind.STOCHASTIC_DEPTH, rates, shape, self.min_alive)
-        alive = [bool(one) for one in found] if self.over == "batch" else list(found.to(x.device))
+        alive = [bool(one) for one in found] if of_the_batch(self.over) else list(found.to(x.device))
         scales = [1 / q if self.scaling == "train" else 1.0 for q in kept]
         return [DepthGate(one, scale, self.state) for one, scale in zip(alive, scales, strict=True)]
 
@@ -110,7 +110,7 @@ class DepthGate:
                 output, after = self._stopping(x_t, after, layer, alive)
                 outputs.append(output)
             output = torch.cat(outputs)
-        return u + self.alive.to(u.dtype).mul_(self.scale) * output, after
+        return torch.addcmul(u, self.alive.to(u.dtype), output, value=self.scale), after
 
     def _stopping(self, x: Tensor, state: State, layer: nn.Module, alive: Tensor) -> tuple[Tensor, State]:
         """The layer's output, and its state where rows that are not alive (B, 1) froze or were reset."""

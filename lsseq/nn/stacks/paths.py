@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lsseq.nn.checks import check_member, check_rate
-from lsseq.nn.parts.coins import reaching, survivors
+from lsseq.nn.parts.coins import of_the_batch, reaching, survivors
 from lsseq.nn.random import Draws, Kind
 
 
@@ -48,14 +48,19 @@ class DropPath:
     def choose(self, draws: Draws, rows: int, columns: int) -> Choice:
         """What is dropped in one call."""
         own = reaching(draws, self.over)
-        shape = (1, 1 if self.over == "batch" else rows, 1)
-        # Whether a call drops globally is of no account where they all do, or none.
-        mixed = 0 < self.global_share < 1
-        together = Draws.of_the_call(draws.key, draws.layer).uniform(Kind.PATH, (1, 1, 1)) if mixed else 0.0
-        if together < self.global_share:
-            number = replace(own, layer=own.layer + 1).uniform(Kind.PATH, shape)
-            return partial(_one_column, (number * columns).long() + 1)
-        return partial(_by_themselves, own, 1 - self.rate, shape)
+        shape = (1, 1 if of_the_batch(self.over) else rows, 1)
+        locally = partial(_by_themselves, own, 1 - self.rate, shape)
+        if self.global_share == 0:
+            return locally
+        number = replace(own, layer=own.layer + 1).uniform(Kind.PATH, shape)
+        globally = partial(_one_column, (number * columns).long() + 1)
+        if self.global_share == 1:
+            return globally
+        calls = (1, 1 if of_the_batch("batch") else rows, 1)
+        together = reaching(draws, "batch").uniform(Kind.PATH, calls) < self.global_share
+        if together.all():
+            return globally
+        return partial(_either, together, globally, locally) if together.any() else locally
 
 
 Choice = partial[Tensor]
@@ -66,6 +71,11 @@ def _one_column(kept: Tensor, _: int, columns: list[int]) -> Tensor:
     """That column alone; all where a join is not on its way, and so does not matter."""
     alive = torch.stack([kept == column for column in columns])
     return alive | ~alive.any(0)
+
+
+def _either(together: Tensor, globally: Choice, locally: Choice, first: int, columns: list[int]) -> Tensor:
+    """The one choice or the other, each row (1, B, 1) by itself."""
+    return torch.where(together, globally(first, columns), locally(first, columns))
 
 
 def _by_themselves(draws: Draws, rate: float, shape: tuple[int, int, int], first: int, columns: list[int]) -> Tensor:

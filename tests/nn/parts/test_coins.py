@@ -14,7 +14,7 @@ from lsseq.nn.kernels.reference import loop
 from lsseq.nn.parts.coins import Coin, Pair, mix, reaching, schedule, shape_of, survival_rates, survivors
 from lsseq.nn.parts.transition import Dense
 from lsseq.nn.parts.zoneout import zoneout
-from lsseq.nn.random import Draws, Kind, first_row
+from lsseq.nn.random import Draws, Kind, by_row, first_row
 
 T, B, H = 7, 5, 40
 X = torch.zeros(T, B, 3, dtype=torch.float64)
@@ -145,3 +145,15 @@ def test_schedules() -> None:
     assert schedule(0.5, "linear", 1, first_is_safe=True) == [1]
     # The expected depth of Huang et al. 2016, (3 L - 1) / 4.
     assert sum(schedule(0.5, "linear", 54, first_is_safe=False)) == pytest.approx((3 * 54 - 1) / 4)
+
+
+def test_rows_that_are_calls_have_coins_of_their_own() -> None:
+    x, draws = torch.zeros(3, 4, 5), Draws(7, first_row=2, first_step=5)
+    coin = Coin(Kind.SWAPOUT_INPUT, 0.5, "batch")
+    shared = coin.toss(draws, x, 5)
+    with by_row():
+        own = coin.toss(draws, x, 5)
+    assert own.shape == (1, 4, 5)
+    assert torch.equal(own, Coin(Kind.SWAPOUT_INPUT, 0.5, "sequence").toss(draws, x, 5))
+    assert torch.equal(coin.toss(draws, x, 5), shared)
+    assert shared.shape == (1, 1, 5)
