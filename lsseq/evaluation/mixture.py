@@ -32,7 +32,7 @@ class Mixed:
     single: Tensor
     """(N, M): nats of each network."""
     curve: Tensor
-    """(N, M): nats of the plain arithmetic mean of the first 1 … N."""
+    """(N, M): nats of the arithmetic mean of the first 1 … N, by their weights."""
     disagreement: Tensor
     """(M,): nats of mutual information between token and network, H[Σ w_n p_n] - Σ w_n H[p_n]."""
 
@@ -50,13 +50,13 @@ def mix(log_p: Tensor, targets: Tensor, weights: Tensor) -> Mixed:
     at = targets.view(1, -1, 1)
     each = log_p.gather(2, at.expand(len(log_p), -1, -1)).squeeze(2)
     geometric = (w * log_p).sum(0)
-    count = torch.arange(1, len(each) + 1, device=each.device, dtype=each.dtype).unsqueeze(1)
+    log_w = weights.log().unsqueeze(1)
     own = (w * p * log_p).sum((0, 2)).neg()
     return Mixed(
-        nll=-torch.logsumexp(each + weights.log().unsqueeze(1), 0),
+        nll=-torch.logsumexp(each + log_w, 0),
         geometric=geometric.logsumexp(1) - geometric.gather(1, targets.unsqueeze(1)).squeeze(1),
         single=-each,
-        curve=count.log() - each.logcumsumexp(0),
+        curve=log_w.logcumsumexp(0) - (each + log_w).logcumsumexp(0),
         disagreement=torch.special.entr((w * p).sum(0)).sum(1) - own,
     )
 
@@ -66,14 +66,16 @@ class MixtureReader:
 
     Args:
         members: the networks, of one vocabulary.
-        mode: `samples` or `ensemble`.
+        mode: `samples`, `exact` or `ensemble`.
+        weights: of the networks, in their order, which sum to 1; equal where absent.
     """
 
     window: int | None = None
 
-    def __init__(self, members: Sequence[Member], mode: str) -> None:
+    def __init__(self, members: Sequence[Member], mode: str, weights: Sequence[float] | None = None) -> None:
         self.members, self.mode = members, mode
-        self.count = sum(member.count for member in members)
+        count = sum(member.count for member in members)
+        self.weights = weights or [1 / count] * count
         self.total: Mixed | None = None
         """Sums over the tokens that were read."""
 
@@ -84,7 +86,7 @@ class MixtureReader:
         targets = batch.targets.flatten()
         counted = torch.ones_like(targets, dtype=torch.bool) if batch.mask is None else batch.mask.flatten()
         # The probabilities of all networks for all tokens of a window would be many: some tokens at a time.
-        together = max(1, FEW_LOGITS // (self.count * self.members[0].model.vocabulary_size))
+        together = max(1, FEW_LOGITS // (len(self.weights) * self.members[0].model.vocabulary_size))
         nll = []
         for begin in range(0, len(targets), together):
             part = slice(begin, begin + together)
@@ -97,4 +99,4 @@ class MixtureReader:
     def _mix(self, found: Sequence[Tensor], targets: Tensor) -> Mixed:
         logits = [member.model.output.logits(features) for member, features in zip(self.members, found, strict=True)]
         log_p = at_least_float32(torch.cat(logits)).log_softmax(2)
-        return mix(log_p, targets, log_p.new_full((self.count,), 1 / self.count))
+        return mix(log_p, targets, log_p.new_tensor(self.weights))

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from lsseq.errors import RequestError
 from lsseq.model.base import Extras
 from lsseq.nn.state import State, flatten_state, map_state
 
@@ -107,6 +108,15 @@ class LearnedState(nn.Module):
         self.values = nn.ParameterList(flatten_state(zero).values())
 
     def forward(self, zero: State) -> State:
-        """The state for as many streams as `zero` has."""
+        """The state for as many streams as `zero` has.
+
+        Raises:
+            RequestError: there are other layers now than those that learned it, since it is run at another depth.
+        """
+        if (asked := len(flatten_state(zero))) != len(self.values):
+            raise RequestError(
+                f"the initial state was learned by the layers as they were trained: it has {len(self.values)} parts, "
+                f"and at this depth {asked} are needed"
+            )
         values: Iterator[Tensor] = iter(self.values)
         return map_state(lambda tensor: tensor + next(values), zero)

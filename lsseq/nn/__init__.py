@@ -25,6 +25,7 @@ from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.parts.statistics import recalibrating
 from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
+from lsseq.nn.stacks.columns import only_column
 from lsseq.nn.stacks.depth import StochasticDepth
 from lsseq.nn.stacks.fast_slow import FastSlow
 from lsseq.nn.stacks.fractal import FractalStack
@@ -58,6 +59,7 @@ __all__ = [
     "TiedStack",
     "explain",
     "init",
+    "only_column",
     "random",
     "recalibrating",
     "set_steps",

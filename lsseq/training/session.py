@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 
 from lsseq.errors import RequestError, RunError
+from lsseq.evaluation.figures import FIGURES
 from lsseq.model.base import SequenceModel
 from lsseq.model.cost import count_parameters
 from lsseq.nn import explain
@@ -23,7 +24,7 @@ from lsseq.training.budget import Budget
 from lsseq.training.device import MixedPrecision, choose_device
 from lsseq.training.environment import environment, note_environment
 from lsseq.training.interrupt import stop_on_signals
-from lsseq.training.loop import FIGURES, train
+from lsseq.training.loop import train
 from lsseq.training.paths import with_absolute_paths
 from lsseq.training.progress import Progress
 from lsseq.training.resume import refuse_changes
