@@ -17,7 +17,7 @@ from lsseq.data.batches import Batch
 from lsseq.errors import RequestError
 from lsseq.evaluation.perplexity import evaluating
 from lsseq.model.language_model import LanguageModel
-from lsseq.nn.parts.statistics import StepNorm
+from lsseq.nn.parts.statistics import step_norms
 from lsseq.nn.random import part, watch
 from lsseq.nn.state import State
 
@@ -114,9 +114,8 @@ def noisy(model: nn.Module) -> Iterator[None]:
     """The model with the noise of its training but the statistics of evaluation, and afterwards as it was."""
     training = model.training
     model.train()
-    for module in model.modules():
-        if isinstance(module, StepNorm):
-            module.eval()
+    for norm in step_norms(model):
+        norm.eval()
     try:
         yield
     finally:

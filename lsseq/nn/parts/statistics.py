@@ -81,6 +81,11 @@ class StepNorm(nn.Module):
         self.variance[at] = self.variance[at].lerp(variance.to(self.mean), weight.to(self.mean))
 
 
+def step_norms(module: nn.Module) -> list[StepNorm]:
+    """All that keep statistics in a module."""
+    return [part for part in module.modules() if isinstance(part, StepNorm)]
+
+
 @contextmanager
 def recalibrating(module: nn.Module) -> Iterator[None]:
     """Takes the statistics of every `StepNorm` in a module anew, from the batches that are run inside the context.
@@ -89,8 +94,7 @@ def recalibrating(module: nn.Module) -> Iterator[None]:
     normalised by its own statistics; all batches have the same weight (the paper's evaluation). Each call of the module
     is a batch.
     """
-    norms = [part for part in module.modules() if isinstance(part, StepNorm)]
-    training = module.training
+    norms, training = step_norms(module), module.training
     module.eval()
     for norm in norms:
         norm.collects = True
