@@ -98,6 +98,8 @@ def _at(model: Module, steps: int | None, column: int | None) -> Iterator[dict[s
     with ExitStack() as stack:
         told = {}
         if column is not None:
+            if getattr(model, "initial_state", None) is not None:
+                raise RequestError(f"--column {column}: the initial state was learned for all columns together")
             try:
                 stack.enter_context(only_column(model, column))
             except ValueError as error:

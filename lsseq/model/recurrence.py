@@ -111,12 +111,12 @@ class LearnedState(nn.Module):
         """The state for as many streams as `zero` has.
 
         Raises:
-            RequestError: there are other layers now than those that learned it, since it is run at another depth.
+            RequestError: it has more parts than were learned, since there are more layers now than in training.
         """
-        if (asked := len(flatten_state(zero))) != len(self.values):
+        if (asked := len(flatten_state(zero))) > len(self.values):
             raise RequestError(
-                f"the initial state was learned by the layers as they were trained: it has {len(self.values)} parts, "
-                f"and at this depth {asked} are needed"
+                f"the initial state was learned, for {len(self.values)} parts of it, and more layers than in training "
+                f"need {asked}"
             )
         values: Iterator[Tensor] = iter(self.values)
         return map_state(lambda tensor: tensor + next(values), zero)

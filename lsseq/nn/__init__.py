@@ -12,7 +12,6 @@
 """
 
 from lsseq.nn import init, random, state
-from lsseq.nn.bnlstm import BatchNormLSTM
 from lsseq.nn.dropout import Dropout, EmbeddingDropout
 from lsseq.nn.explain import explain
 from lsseq.nn.gru import GRU
@@ -42,7 +41,6 @@ __all__ = [
     "LSTM",
     "RHN",
     "RNN",
-    "BatchNormLSTM",
     "DeepTransition",
     "DropPath",
     "Dropout",

@@ -172,9 +172,21 @@ def test_depths_that_a_model_does_not_have(
 
 def test_a_column_that_is_not_there(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lsseq = cli_in_process(capsys)
-    options = ("model.learned_initial_state=true", "training.steps=1")
-    lsseq("train", recipe, *MODELS["fractal"], *options, "--run", tmp_path / "run")
+    lsseq("train", recipe, *MODELS["fractal"], "training.steps=1", "--run", tmp_path / "run")
     refused = lsseq("eval", tmp_path / "run", "--column", 3, check=2)
     assert refused.stderr == "error: --column 3: column should be in range [1, 2], got 3\n"
-    refused = lsseq("eval", tmp_path / "run", "--column", 1, check=2)
-    assert "the initial state was learned by the layers as they were trained" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("fractal", ("--column", 1), "error: --column 1: the initial state was learned for all columns together\n"),
+        ("tied", ("--steps", 9), "error: the initial state was learned, for 8 parts of it, and more layers than in"),
+    ],
+)
+def test_learned_initial_states_are_those_of_training(
+    name: str, option: tuple[Any, ...], message: str, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lsseq, options = cli_in_process(capsys), ("model.learned_initial_state=true", "training.steps=1")
+    lsseq("train", recipe, *MODELS[name], *options, "--run", tmp_path / "run")
+    assert lsseq("eval", tmp_path / "run", *option, check=2).stderr.startswith(message)
