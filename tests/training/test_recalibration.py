@@ -15,9 +15,10 @@ from torch import Tensor
 from lsseq.data.batches import TextWindows, training_windows
 from lsseq.nn.parts.statistics import StepNorm, step_norms
 from lsseq.recipe.schema import Training
-from lsseq.runs import read_checkpoint, read_metrics
+from lsseq.runs import load_run, read_checkpoint, read_metrics
 from lsseq.training import recalibration
 from lsseq.training.recalibration import recalibrate
+from lsseq.training.work import open_work
 
 V, N = 7, 4
 TOKENS = np.random.default_rng(2).integers(V, size=95).astype(np.uint8)
@@ -123,3 +124,17 @@ def test_a_training_that_was_stopped_goes_on_exactly(
         tensors = [read_checkpoint(run / "checkpoints" / name)[0]["weights"] for run in (whole, parts)]
         assert any("statistics" in key for key in tensors[0])
         assert all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
+
+
+def test_compressed_weights_have_statistics_of_their_own(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lsseq, run = cli_in_process(capsys), tmp_path / "run"
+    lsseq("train", recipe, "training.steps=4", "--run", run)
+    lsseq("compress", run, "--rank", 2)
+    dense, small = load_run(run), load_run(tmp_path / "run-rank-2")
+    written = [norm.mean.clone() for norm in step_norms(small.model)]
+    assert not torch.allclose(written[1], step_norms(dense.model)[1].mean)
+    recalibrate(small.model, open_work(small.recipe).windows, torch.device("cpu"))
+    for norm, mean in zip(step_norms(small.model), written, strict=True):
+        torch.testing.assert_close(norm.mean, mean)
