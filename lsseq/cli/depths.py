@@ -117,7 +117,8 @@ def _at(model: Module, steps: int | None, column: int | None) -> Iterator[dict[s
 def print_anytime(rows: Sequence[dict[str, Any]]) -> None:
     """The figures of each depth, a line each."""
     for row in rows:
-        name = f"{row['steps']} steps" if "steps" in row else f"column {row['column']}"
+        depth, number = next((key, row[key]) for key in ("column", "steps") if key in row)
+        name = f"column {number}" if depth == "column" else f"{number} step{'s' if number > 1 else ''}"
         figures = [f"{key} {row[key]:<10.6g}" for key in ("nll", "bpc", "bpb", "accuracy", "mse") if key in row]
         click.echo(f"{name:<12}{''.join(figures)}({cost_line(row)}; {row['seconds']:.1f} s)")
 

@@ -101,7 +101,7 @@ def test_a_curve_over_steps(recipe: Path, text: Path, tmp_path: Path, capsys: py
         assert flops[2] - flops[1] == pytest.approx((flops[1] - flops[0]) * 2 / 3)
         assert png.read_bytes().startswith(b"\x89PNG")
         shown = lsseq("eval", run, "--text", text, "--steps", "1,4").stdout.splitlines()
-        assert [line.split(" nll")[0].strip() for line in shown[-2:]] == ["1 steps", "4 steps"]
+        assert [line.split(" nll")[0].strip() for line in shown[-2:]] == ["1 step", "4 steps"]
         assert f"{flops[0]:,} FLOPs a token; " in shown[-2]
 
 
