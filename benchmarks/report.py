@@ -24,7 +24,7 @@ Written by `benchmarks/report.py` from what `lsseq bench` measured. `lsseq bench
 - forward, training: time over the layer of the same name in `torch.nn` at the same shape, in the same process: median
   of the ratios of neighbouring runs, and their quartiles. Forward is in evaluation, without gradients; training is
   forward and backward, with the gradient of the input. Below 1 is faster than `torch.nn`.
-- RHN, MogrifierLSTM, BatchNormLSTM, HMLSTM: over `LSTM` with as many layers. Boundaries of an HMLSTM are forced at the
+- RHN, MogrifierLSTM, HMLSTM: over `LSTM` with as many layers. Boundaries of an HMLSTM are forced at the
   given rates; all layers' outputs and, through the boundaries, the detectors get gradients. Its floating point
   operations are those that these boundaries ask for.
 - tokens/s: of training, T·B a step.

@@ -1,4 +1,4 @@
-"""`lsseq eval` of ensembles: the draws of one run's noise, or several runs."""
+"""`lsseq eval` of ensembles: the draws of one run's noise, its sub-networks, or several runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lsseq.cli.curve import save_curve
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def together(
     split: Split,
     vocabulary: Vocabulary,
     recipe: Recipe,
-    prepare: Callable[[Module], None],
+    prepare: Callable[[Module], object],
     checkpoint: str,
     **options: Any,
 ) -> dict[str, Any]:
@@ -53,24 +54,15 @@ def together(
     return values
 
 
-def save_curve(path: Path, values: dict[str, Any]) -> None:
+def save_ensemble(path: Path, values: dict[str, Any]) -> None:
     """Write the curve over the networks of an ensemble as a PNG file.
 
     Raises:
         RequestError: matplotlib is not installed.
     """
-    from lsseq.boundaries.draw.figures import COLOURS, GREY, new_figure
-
-    figure = new_figure(6, 4)
-    axes = figure.subplots()
-    axes.plot([int(count) for count in values["curve"]], list(values["curve"].values()), "o-", color=COLOURS[0])
-    for name, colour in (("deterministic", COLOURS[2]), ("single", GREY)):
-        if name in values:
-            axes.axhline(values[name]["nll"], color=colour, linestyle="--", label=name)
-    axes.set_xlabel("networks averaged")
-    axes.set_ylabel("nats per token")
-    axes.legend()
-    figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+    points = {int(count): nll for count, nll in values["curve"].items()}
+    lines: dict[str, float] = {name: values[name]["nll"] for name in ("deterministic", "single") if name in values}
+    save_curve(path, points, lines, x="networks averaged", y="nats per token")
 
 
 def print_beside(values: dict[str, Any]) -> None:
@@ -84,6 +76,10 @@ def print_beside(values: dict[str, Any]) -> None:
         line("deterministic", values["deterministic"], f"  ({values['deterministic']['seconds']:.1f} s)")
     for run in values.get("runs", []):
         line(str(run["run"]), run, f"  ({run['parameters']:,} parameters)")
+    if ranked := values.get("sub_networks"):
+        click.echo(f"{'sub-networks':<16}{len(ranked)}")
+        for which, own in (("best", ranked[0]), ("worst", ranked[-1])):
+            line(which, own, f"  ({own['name']}; probability {own['probability']:.3g})")
     deviation = values["single"]["sd"]
     line("single, mean", values["single"], "" if deviation is None else f"  (sd of nll {deviation:.3g})")
     line("geometric mean", values["geometric"])

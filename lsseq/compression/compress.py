@@ -11,6 +11,7 @@ from lsseq.api import load
 from lsseq.compression.structure import Structure
 from lsseq.data.tasks import open_task
 from lsseq.evaluation.answers import evaluate_examples
+from lsseq.evaluation.figures import FIGURES
 from lsseq.model.base import SequenceModel
 from lsseq.model.recurrent import RecurrentModel
 from lsseq.nn.low_rank import load_dense
@@ -18,7 +19,6 @@ from lsseq.recipe import Loaded, load_recipe
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, load_run, load_task, read_values
 from lsseq.training.device import choose_device
-from lsseq.training.loop import FIGURES
 from lsseq.training.session import start_run, train_recipe
 from lsseq.training.trial import try_recipe
 from lsseq.training.work import Work

@@ -26,6 +26,9 @@ from lsseq.recipe.schema import Training
 START = -1
 """The input before the first token where the vocabulary has no start token: a zero vector."""
 
+BEGINNING = {"epoch": 0, "window": 0, "offset": 0}
+"""The position of the first window, of windows of any kind."""
+
 PIECES_TOGETHER = 64
 """Pieces are independent of each other, so evaluation reads at least so many side by side."""
 

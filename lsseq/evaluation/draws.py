@@ -6,7 +6,7 @@ Shape letters: T time, B batch (streams or pieces side by side), N networks that
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from lsseq.data.batches import Batch
 from lsseq.errors import RequestError
 from lsseq.evaluation.perplexity import evaluating
 from lsseq.model.language_model import LanguageModel
-from lsseq.nn.parts.statistics import StepNorm
+from lsseq.nn.parts.statistics import step_norms
 from lsseq.nn.random import by_row, part, watch
 from lsseq.nn.state import State
 
@@ -43,9 +43,13 @@ class Network:
         self.state: State = None
 
     def features(self, batch: Batch, fresh: bool) -> Tensor:
-        with evaluating(self.model):
+        with self._reading():
             features, self.state, _ = self.model.features(batch.inputs, None if fresh else self.state)
         return features.unsqueeze(1)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """How the model stands while it reads."""
+        return evaluating(self.model)
 
 
 class Drawn:
@@ -91,14 +95,19 @@ def draw(model: LanguageModel, samples: int, seed: int, device: torch.device | s
     with torch.inference_mode(), watch() as seen, part(0, 0), by_row(), noisy(model):
         model.logits(torch.zeros(1, 1, dtype=torch.int64, device=device))
     if not seen.masks:
-        raise RequestError(
-            "--samples: the model has no noise, so that all draws would be the same",
-            hint="zoneout, dropout, stochastic depth, swapout and drop-path are noise; `lsseq eval RUN RUN` averages "
-            "several runs",
-        )
+        raise no_noise("--samples", "all draws would be the same")
     if not seen.of_the_call:
         return [Drawn(model, samples, seed)]
     return [Drawn(model, 1, int(own)) for own in np.random.default_rng(seed).integers(2**63, size=samples)]
+
+
+def no_noise(option: str, so: str) -> RequestError:
+    """The error of a model that has nothing to draw."""
+    return RequestError(
+        f"{option}: the model has no noise, so that {so}",
+        hint="zoneout, dropout, stochastic depth, swapout and drop-path are noise; `lsseq eval RUN RUN` averages "
+        "several runs",
+    )
 
 
 @contextmanager
@@ -106,9 +115,8 @@ def noisy(model: nn.Module) -> Iterator[None]:
     """The model with the noise of its training but the statistics of evaluation, and afterwards as it was."""
     training = model.training
     model.train()
-    for module in model.modules():
-        if isinstance(module, StepNorm):
-            module.eval()
+    for norm in step_norms(model):
+        norm.eval()
     try:
         yield
     finally:

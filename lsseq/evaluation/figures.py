@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+FIGURES = ("nll", "perplexity", "bpc", "bpb", "accuracy", "mse")
+"""F of the JSON interface: the names of all figures that a text or a task may have."""
+
 
 def figures(
     nll_sum: float, tokens: int, *, unit: str, lossless: bool, characters: int | None, text_bytes: int

@@ -37,7 +37,7 @@ class Mixed:
     single: Tensor
     """(N, M): nats of each network."""
     curve: Tensor
-    """(N, M): nats of the plain arithmetic mean of the first 1 … N."""
+    """(N, M): nats of the arithmetic mean of the first 1 … N, by their weights."""
     disagreement: Tensor
     """(M,): nats of mutual information between token and network, H[Σ w_n p_n] - Σ w_n H[p_n]."""
 
@@ -61,12 +61,12 @@ def mix(logits: Tensor, targets: Tensor, weights: Tensor) -> Mixed:
     each = logits.gather(2, at.expand(len(logits), -1, -1)).squeeze(2) - normaliser
     arithmetic, geometric = ((weights @ values.flatten(1)).view(values.shape[1:]) for values in (p, logits))
     entropies = normaliser - p.mul_(logits).sum(2)
-    count = torch.arange(1, len(each) + 1, device=each.device, dtype=each.dtype).unsqueeze(1)
+    log_w = weights.log().unsqueeze(1)
     return Mixed(
-        nll=-torch.logsumexp(each + weights.log().unsqueeze(1), 0),
+        nll=-torch.logsumexp(each + log_w, 0),
         geometric=geometric.logsumexp(1) - geometric.gather(1, at).squeeze(1),
         single=-each,
-        curve=count.log() - each.logcumsumexp(0),
+        curve=log_w.logcumsumexp(0) - (each + log_w).logcumsumexp(0),
         disagreement=_entropy(arithmetic) - weights @ entropies,
     )
 
@@ -82,14 +82,16 @@ class MixtureReader:
 
     Args:
         members: the networks, of one vocabulary.
-        mode: `samples` or `ensemble`.
+        mode: `samples`, `exact` or `ensemble`.
+        weights: of the networks, in their order, which sum to 1; equal where absent.
     """
 
     window: int | None = None
 
-    def __init__(self, members: Sequence[Member], mode: str) -> None:
+    def __init__(self, members: Sequence[Member], mode: str, weights: Sequence[float] | None = None) -> None:
         self.members, self.mode = members, mode
-        self.count = sum(member.count for member in members)
+        count = sum(member.count for member in members)
+        self.weights = weights or [1 / count] * count
         self.total: Mixed | None = None
         """Sums over the tokens that were read."""
 
@@ -110,12 +112,12 @@ class MixtureReader:
 
     def _mixed(self, found: Sequence[Tensor], targets: Tensor) -> Iterator[Mixed]:
         """The averages for some targets after the others: all networks' probabilities for a window would be many."""
-        of_a_token = self.count * self.members[0].model.vocabulary_size
+        of_a_token = len(self.weights) * self.members[0].model.vocabulary_size
         together, few = (max(1, number // of_a_token) for number in (FEW_LOGITS, IN_CACHE))
         for begin in range(0, len(targets), together):
             part = slice(begin, begin + together)
             logits = self._logits([features[:, part] for features in found])
-            weights = logits.new_full((self.count,), 1 / self.count)
+            weights = logits.new_tensor(self.weights)
             for own, at in zip(torch.split(logits, few, dim=1), torch.split(targets[part], few), strict=True):
                 yield mix(own.contiguous(), at, weights)
 

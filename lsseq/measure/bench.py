@@ -31,7 +31,7 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("RNN", {"zoneout_hidden": 0.1}),
     ("RHN", {"depth": 4}),
     ("MogrifierLSTM", {}),
-    ("BatchNormLSTM", {}),
+    ("LSTM", {"norm": "batch"}),
 )
 """Cells and options that are measured where no cell is asked for."""
 

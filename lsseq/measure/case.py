@@ -28,12 +28,11 @@ _LAYERS: dict[str, Callable[..., Layer]] = {
     "HMLSTM": ForcedHMLSTM,
     "RHN": lnn.RHN,
     "MogrifierLSTM": lnn.MogrifierLSTM,
-    "BatchNormLSTM": lnn.BatchNormLSTM,
 }
 _NAMESAKES: dict[str, Callable[..., nn.RNNBase]] = {"GRU": nn.GRU, "RNN": nn.RNN}
 """Of others it is the LSTM."""
-_STATES = {"GRU": ("h_0",), "RNN": ("h_0",), "RHN": ("h_0",), "BatchNormLSTM": ()}
-"""Of others h_0 and c_0. A BatchNormLSTM counts its steps, so that its initial state is a certain one."""
+_STATES = {"GRU": ("h_0",), "RNN": ("h_0",), "RHN": ("h_0",)}
+"""Of others h_0 and c_0."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Case:
     """A layer of `lsseq.nn` at one shape."""
 
     cell: str
-    """LSTM, GRU, RNN, HMLSTM, whose boundaries are forced, RHN, MogrifierLSTM or BatchNormLSTM."""
+    """LSTM, GRU, RNN, HMLSTM, whose boundaries are forced, RHN or MogrifierLSTM."""
     options: Mapping[str, Any]
     """The options of the layer that `torch.nn` has not, but `backend`."""
     shape: Shape
@@ -85,7 +84,9 @@ class Case:
         if "backend" not in known and self.backend not in ("auto", "reference"):
             raise RequestError(f"{self.cell}: backend='{self.backend}': there are no kernels of its own")
         sizes = {"input_size": shape.input, "hidden_size": shape.hidden, "num_layers": shape.layers}
-        given = {**sizes, "steps": shape.steps, "backend": self.backend, **self._format}
+        given = {**sizes, "backend": self.backend, **self._format}
+        if self._counts_steps:
+            given["norm_steps"] = shape.steps
         try:
             return cls(**{name: value for name, value in given.items() if name in known}, **self.options)
         except ValueError as error:
@@ -104,6 +105,8 @@ class Case:
     def states(self) -> dict[str, Tensor]:
         """Initial states (layers, B, H) by name, none where it has to be the usual one; of an HM-LSTM (B, H) for each
         layer."""
+        if self._counts_steps:
+            return {}
         names: Sequence[str] = _STATES.get(self.cell, ("h_0", "c_0"))
         size: tuple[int, ...] = (self.shape.layers, self.shape.batch, self.shape.hidden)
         if self.cell == "HMLSTM":
@@ -118,6 +121,11 @@ class Case:
         """
         layer = replace(self, backend="auto", device=torch.device("meta")).ours()
         return round(self.shape.steps * self.shape.batch * layer.flops())
+
+    @property
+    def _counts_steps(self) -> bool:
+        """Whether batch statistics of each step make the initial state a certain one."""
+        return self.options.get("norm") == "batch"
 
     @property
     def _format(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from lsseq.nn import init
 from lsseq.recipe import schema
 from lsseq.recipe.faults import KeyFault
 
-Layer = lnn.LSTM | lnn.GRU | lnn.RNN | lnn.RHN | lnn.MogrifierLSTM | lnn.BatchNormLSTM
+Layer = lnn.LSTM | lnn.GRU | lnn.RNN | lnn.RHN | lnn.MogrifierLSTM
 
 
 def initialise_recurrent(layer: Layer, initialisation: schema.Initialisation) -> None:
@@ -27,7 +27,7 @@ def initialise_recurrent(layer: Layer, initialisation: schema.Initialisation) ->
         init.orthogonal_(layer)
     elif initialisation.weights == "glorot":
         init.glorot_(layer)
-    if initialisation.forget_bias is not None and isinstance(layer, (lnn.LSTM, lnn.MogrifierLSTM, lnn.BatchNormLSTM)):
+    if initialisation.forget_bias is not None and isinstance(layer, (lnn.LSTM, lnn.MogrifierLSTM)):
         init.forget_bias_(layer, initialisation.forget_bias)
     if initialisation.carry_bias is not None and isinstance(layer, lnn.GRU):
         init.carry_bias_(layer, initialisation.carry_bias)

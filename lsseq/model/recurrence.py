@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from lsseq.errors import RequestError
 from lsseq.model.base import Extras
 from lsseq.nn.state import State, flatten_state, map_state
 
@@ -107,6 +108,15 @@ class LearnedState(nn.Module):
         self.values = nn.ParameterList(flatten_state(zero).values())
 
     def forward(self, zero: State) -> State:
-        """The state for as many streams as `zero` has."""
+        """The state for as many streams as `zero` has.
+
+        Raises:
+            RequestError: it has more parts than were learned, since there are more layers now than in training.
+        """
+        if (asked := len(flatten_state(zero))) > len(self.values):
+            raise RequestError(
+                f"the initial state was learned, for {len(self.values)} parts of it, and more layers than in training "
+                f"need {asked}"
+            )
         values: Iterator[Tensor] = iter(self.values)
         return map_state(lambda tensor: tensor + next(values), zero)

@@ -12,7 +12,6 @@
 """
 
 from lsseq.nn import init, random, state
-from lsseq.nn.bnlstm import BatchNormLSTM
 from lsseq.nn.dropout import Dropout, EmbeddingDropout
 from lsseq.nn.explain import explain
 from lsseq.nn.gru import GRU
@@ -25,6 +24,7 @@ from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.parts.statistics import recalibrating
 from lsseq.nn.rhn import RHN
 from lsseq.nn.rnn import RNN
+from lsseq.nn.stacks.columns import only_column
 from lsseq.nn.stacks.depth import StochasticDepth
 from lsseq.nn.stacks.fast_slow import FastSlow
 from lsseq.nn.stacks.fractal import FractalStack
@@ -41,7 +41,6 @@ __all__ = [
     "LSTM",
     "RHN",
     "RNN",
-    "BatchNormLSTM",
     "DeepTransition",
     "DropPath",
     "Dropout",
@@ -58,6 +57,7 @@ __all__ = [
     "TiedStack",
     "explain",
     "init",
+    "only_column",
     "random",
     "recalibrating",
     "set_steps",

@@ -12,7 +12,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lsseq.nn.bnlstm import BatchNormLSTM
 from lsseq.nn.mogrifier import MogrifierLSTM
 
 
@@ -47,8 +46,7 @@ def forget_bias_(layer: nn.Module, value: float) -> None:
     Raises:
         ValueError: not an LSTM, or one without biases.
     """
-    own = isinstance(layer, (MogrifierLSTM, BatchNormLSTM))
-    if not own and (getattr(layer, "mode", "") != "LSTM" or not layer.bias):
+    if not isinstance(layer, MogrifierLSTM) and (getattr(layer, "mode", "") != "LSTM" or not layer.bias):
         raise ValueError("a forget bias needs an LSTM with biases")
     _second_gate_bias(layer, value)
 

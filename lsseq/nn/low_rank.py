@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lsseq.nn.bnlstm import BatchNormLSTM
 from lsseq.nn.gru import GRU
 from lsseq.nn.hmlstm import HMLSTM
 from lsseq.nn.lstm import LSTM
@@ -30,7 +29,6 @@ _GATES: tuple[tuple[type[nn.Module], str], ...] = (
     (HMLSTM, "ifgo"),
     (RHN, "ht"),
     (MogrifierLSTM, "ifgo"),
-    (BatchNormLSTM, "ifgo"),
 )
 """The gates of a layer, one letter each, in the order of the rows of its weights."""
 _BESIDE = ("_right", "_diag", "_boundary")

@@ -13,7 +13,7 @@ from lsseq.nn.weights import first_device
 
 
 class LSTM(Recurrent, nn.LSTM):
-    """Long short-term memory, as `torch.nn.LSTM`, with zoneout, recurrent and weight dropout, low rank and layer norm.
+    """Long short-term memory, as `torch.nn.LSTM`, with zoneout, recurrent and weight dropout, low rank and norms.
 
     The arguments up to `dtype` are those of `torch.nn.LSTM`, in its order and with its meaning. With none of the
     others, the parameters, the outputs and the speed are its too, and state dicts load both ways. The step with all
@@ -52,7 +52,13 @@ class LSTM(Recurrent, nn.LSTM):
         norm: `layer` normalises both products over all 4H gates, and the cell inside the output's tanh only, not the
             cell that is carried (Ba et al. 2016). It adds parameters: gains `norm_ih_l{k}` and `norm_hh_l{k}` (4H),
             `norm_c_l{k}` (H), and `norm_c_bias_l{k}` (H) unless `bias` is False; b_ih and b_hh are the biases of the
-            first two norms.
+            first two norms. `batch` normalises each unit of the same three over the rows of the batch, each step by
+            statistics of its own (Cooijmans et al. 2017). It has the parameters of `layer`, with gains that start at
+            0.1. Training normalises by the batch, which has two rows at least, and keeps running
+            averages; evaluation takes these, so that a row does not depend on the others. `recalibrating` takes them
+            anew, as the paper does before it evaluates.
+        norm_steps: with `norm="batch"`, the steps that have statistics of their own: the length of the longest sequence
+            in training. Later steps have those of the last.
         recompute: the forward pass keeps nothing of a layer but its input, and the backward pass computes it once more:
             less memory for about a third more time.
         backend: `cudnn` for PyTorch's own kernels, `fused` for those of this project, `reference` for a loop over the
@@ -64,6 +70,10 @@ class LSTM(Recurrent, nn.LSTM):
     B, H). Bidirectional layers, `proj_size` and PackedSequence are served by PyTorch's own kernels only, therefore
     not together with zoneout, recurrent dropout or a norm.
 
+    With `norm="batch"` the state has a third part, (layers, B, 1): how many steps each row has read, because a step has
+    the statistics of its number. So longer sequences than in training can be read, and windows of a long text: but for
+    the first steps, their statistics are those of all steps. An initial (h0, c0) is that of step 0.
+
     Raises:
         ValueError: a rate outside [0, 1], a rank that the matrices cannot have, an unknown name, or options that no
             back end, or not the one asked for, can serve.
@@ -71,6 +81,7 @@ class LSTM(Recurrent, nn.LSTM):
 
     recurrence = "LSTM"
     gates = 4
+    norms = (None, "layer", "batch")
 
     def __init__(
         self,
@@ -94,7 +105,8 @@ class LSTM(Recurrent, nn.LSTM):
         input_rank: int | None = None,
         diagonal: bool = False,
         tied_rank: bool = False,
-        norm: Literal["layer"] | None = None,
+        norm: Literal["layer", "batch"] | None = None,
+        norm_steps: int | None = None,
         recompute: bool = False,
         backend: Backend = "auto",
     ) -> None:
@@ -122,6 +134,7 @@ class LSTM(Recurrent, nn.LSTM):
             diagonal=diagonal,
             tied_rank=tied_rank,
             norm=norm,
+            norm_steps=norm_steps,
             recompute=recompute,
             backend=backend,
         )

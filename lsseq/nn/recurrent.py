@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ class Recurrent(Parameters):
     zoneout_hidden: float = 0.0
     recurrent_dropout: float = 0.0
     dropout_mask: MaskOver = "step"
+    norms: ClassVar[tuple[str | None, ...]] = (None, "layer")
+    """What `norm` may be."""
     recompute: bool = False
     backend: Backend = "auto"
 
@@ -54,8 +56,10 @@ class Recurrent(Parameters):
                 check_rate(name, value)
             setattr(self, name, value)
         check_member("dropout_mask", self.dropout_mask, ("step", "sequence"))
-        check_member("norm", self.norm, (None, "layer"))
+        check_member("norm", self.norm, self.norms)
         check_member("backend", self.backend, BACKENDS)
+        if self.norm == "batch" and self.recompute:
+            raise ValueError("recompute=True would take the statistics of norm='batch' twice")
         self._add_parameters(device)
         self.choose_backend(training=True)
 
@@ -93,6 +97,7 @@ class Recurrent(Parameters):
             self.backend,
             (*self._beyond_vendor(training), *(("states of every step",) if every_step else ())),
             tuple(self._vendor_only(packed)),
+            beyond_fused=("norm='batch'",) if self.norm == "batch" else (),
             device=like.device.type,
             dtype=like.dtype,
             traced=traced,
@@ -262,13 +267,15 @@ class Recurrent(Parameters):
     def _states(self, input: Tensor | PackedSequence, hx: Any) -> States:
         """The initial states as a tuple, zero where none is given."""
         if hx is not None:
-            return hx if isinstance(hx, tuple) else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+            states = hx if isinstance(hx, tuple) else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+            return states if self.norm != "batch" or len(states) != 2 else (*states, _count(states[0]))
         if isinstance(input, PackedSequence):
             like, batch = input.data, [int(input.batch_sizes[0])]
         else:
             like, batch = input, [] if input.dim() == 2 else [input.shape[0 if self.batch_first else 1]]
         sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 2 if self.recurrence == "LSTM" else 1]
-        return tuple(like.new_zeros(self.num_layers * self._directions, *batch, size) for size in sizes)
+        zeros = tuple(like.new_zeros(self.num_layers * self._directions, *batch, size) for size in sizes)
+        return zeros if self.norm != "batch" else (*zeros, _count(zeros[0]))
 
     def zero_state(self, input: Tensor) -> Any:
         """The initial state for an input, as a call without a state has it: zeros."""
@@ -279,13 +286,13 @@ class Recurrent(Parameters):
         self.check_input(x, None)
         if len(x) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
-        for name, state, size in zip("hc", states, sizes, strict=False):
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size, 1)
+        for name, state, size in zip(("h", "c", "count"), states, sizes, strict=False):
             expected = (self.num_layers * self._directions, x.shape[1], size)
             self.check_hidden_size(state, expected, f"Expected {name} size {{}}, got {{}}")
 
     def _hidden(self, states: States) -> Any:
-        """The states as the caller has them: (h, c) for an LSTM, h else."""
+        """The states as the caller has them: (h, c) for an LSTM, and the count of batch norm; h else."""
         return states if self.recurrence == "LSTM" else states[0]
 
     def extra_repr(self) -> str:
@@ -293,6 +300,11 @@ class Recurrent(Parameters):
         options: dict[str, object] = {"dropout_mask": "step", "norm": None, "recompute": False, "backend": "auto"}
         options |= {"reset": "after"} if self.recurrence == "GRU" else {}
         options |= dict.fromkeys(("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"), 0.0)
-        options |= {"rank": None, "input_rank": None, "diagonal": False, "tied_rank": False}
+        options |= {"norm_steps": None, "rank": None, "input_rank": None, "diagonal": False, "tied_rank": False}
         shown = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
         return ", ".join([super().extra_repr(), *shown])
+
+
+def _count(h: Tensor) -> Tensor:
+    """How many steps each row of the states (…, B, H) has read, (…, B, 1): none. Half formats could not count far."""
+    return h.new_zeros(*h.shape[:-1], 1, dtype=torch.float32)

@@ -149,14 +149,14 @@ class RHN(SingleLayer):
         """
         self._check(input, *(() if hx is None else (hx,)))
         state = self.zero_state(input) if hx is None else hx
-        draws = Draws.here(draw_key()) if self._draws_masks() else None
-        steps = self.steps if draws is None or self.random_steps is None else self.random_steps.draw(draws)
+        steps = self.random_steps.take() if self.training and self.random_steps is not None else self.steps
+        masks = self.training and max(self.zoneout_hidden, self.recurrent_dropout, self.state_dropout) > 0.0
         cell = RHNCell(
             input,
             Dense(self._of("weight_ih")),
             getattr(self, "norm_ih", None),
             self._micro_layers(steps),
-            draws,
+            Draws.here(draw_key()) if masks else None,
             zoneout_hidden=self.zoneout_hidden,
             recurrent_drop=self.recurrent_dropout,
             state_drop=self.state_dropout,
@@ -177,10 +177,6 @@ class RHN(SingleLayer):
         """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
         layers = (weight_flops(self, f"weight_hh_d{0 if self.tied else k}") for k in range(self.steps))
         return weight_flops(self, "weight_ih") + sum(layers)
-
-    def _draws_masks(self) -> bool:
-        rates = self.zoneout_hidden, self.recurrent_dropout, self.state_dropout
-        return self.training and (self.random_steps is not None or max(rates) > 0.0)
 
     def _micro_layers(self, steps: int) -> list[MicroLayer]:
         of_each = [self._micro_layer(k) for k in range(1 if self.tied else steps)]

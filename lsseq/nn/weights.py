@@ -14,6 +14,7 @@ from lsseq.nn.kernels.dispatch import Choice
 from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.layer import Gains, Weights
 from lsseq.nn.parts.dropout import drop_weights
+from lsseq.nn.parts.statistics import Statistics, StepNorm
 from lsseq.nn.parts.transition import Dense, LowRank, factor_shapes, transition_of
 
 
@@ -40,7 +41,8 @@ class Parameters(nn.RNNBase):
     diagonal: bool = False
     tied_rank: bool = False
     weight_dropout: float = 0.0
-    norm: Literal["layer"] | None = None
+    norm: Literal["layer", "batch"] | None = None
+    norm_steps: int | None = None
 
     @property
     def _directions(self) -> int:
@@ -68,8 +70,12 @@ class Parameters(nn.RNNBase):
         """What the options need, freshly started.
 
         Raises:
-            ValueError: a rank that does not fit, or what only makes sense with one.
+            ValueError: a rank or steps that do not fit, or what only makes sense with them.
         """
+        if (self.norm == "batch") != (self.norm_steps is not None):
+            raise ValueError("norm='batch' and norm_steps, the length of the longest sequence in training, go together")
+        if self.norm_steps is not None and self.norm_steps < 1:
+            raise ValueError(f"norm_steps should be at least 1, got {self.norm_steps}")
         if self.diagonal and self.rank is None:
             raise ValueError("diagonal=True needs a rank")
         if self.tied_rank and not self._factored:
@@ -134,6 +140,11 @@ class Parameters(nn.RNNBase):
                     sizes[f"norm_c_bias_l{k}"] = self.hidden_size
             for name, size in sizes.items():
                 self._register(name, size)
+            if self.norm_steps is not None:
+                for of, size in (("ih", gates), ("hh", gates), ("c", self.hidden_size)):
+                    like = self._first
+                    norm = StepNorm(size, self.norm_steps, like.device, like.dtype)
+                    self.add_module(f"statistics_{of}_l{k}", norm)
         self._reset_gains()
 
     def _register(self, name: str, *shape: int) -> None:
@@ -143,7 +154,7 @@ class Parameters(nn.RNNBase):
     # ------------------------------------------------------------------------------------------------------ starting
 
     def reset_parameters(self) -> None:
-        """Uniform in ±1/√H as `torch.nn` does; the gains of a norm are 1 and its biases 0.
+        """Uniform in ±1/√H as `torch.nn` does; gains are 1, of batch norm 0.1, and the biases of norms 0.
 
         Of a low-rank weight an entry of L R has that variance, and D is uniform in ±0.01.
         """
@@ -156,7 +167,9 @@ class Parameters(nn.RNNBase):
     def _reset_gains(self) -> None:
         for name, parameter in self.named_parameters():
             if name.startswith("norm_"):
-                nn.init.constant_(parameter, 0.0 if "bias" in name else 1.0)
+                # Batch norm at 1 would saturate the tanh, so that gradients vanish (Cooijmans et al. 2017, section 4).
+                gain = 0.1 if self.norm == "batch" else 1.0
+                nn.init.constant_(parameter, 0.0 if "bias" in name else gain)
 
     def flatten_parameters(self) -> None:
         """As `torch.nn` does; nothing with a rank, where cuDNN is given a matrix that is composed in each call."""
@@ -189,4 +202,7 @@ class Parameters(nn.RNNBase):
         if self.norm is None:
             return None
         gains: list[Any] = [getattr(self, f"norm_{of}_l{layer}", None) for of in ("ih", "hh", "c", "c_bias")]
+        if self.norm == "batch":
+            norms: list[Any] = [getattr(self, f"statistics_{of}_l{layer}") for of in ("ih", "hh", "c")]
+            gains.append(Statistics(*norms))
         return Gains(*gains)

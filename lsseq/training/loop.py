@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from lsseq.errors import Interrupted, RunError
+from lsseq.evaluation.figures import FIGURES
 from lsseq.model.base import SequenceModel
 from lsseq.recipe.schema import Training
 from lsseq.runs import RunFolder, write_checkpoint
@@ -26,7 +27,6 @@ from lsseq.training.step import check_sums, diverged, make_step
 Evaluate = Callable[[SequenceModel], Figures]
 """The figures F of the validation split, for a model in evaluation mode."""
 
-FIGURES = ("nll", "perplexity", "bpc", "bpb", "accuracy", "mse")
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 

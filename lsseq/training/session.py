@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 
 from lsseq.errors import RequestError, RunError
+from lsseq.evaluation.figures import FIGURES
 from lsseq.model.base import SequenceModel
 from lsseq.model.cost import count_parameters
 from lsseq.nn import explain
@@ -23,9 +24,10 @@ from lsseq.training.budget import Budget
 from lsseq.training.device import MixedPrecision, choose_device
 from lsseq.training.environment import environment, note_environment
 from lsseq.training.interrupt import stop_on_signals
-from lsseq.training.loop import FIGURES, train
+from lsseq.training.loop import train
 from lsseq.training.paths import with_absolute_paths
 from lsseq.training.progress import Progress
+from lsseq.training.recalibration import recalibrate
 from lsseq.training.resume import refuse_changes
 from lsseq.training.state import Figures, LoopState
 from lsseq.training.work import TextWork, Work, open_work
@@ -119,7 +121,7 @@ def start_run(loaded: Loaded, path: Path, fill: Callable[[SequenceModel, Work], 
         work = open_work(loaded.recipe)
         state = build_state(loaded.recipe, work, device)
         value = fill(state.model, work)
-        valid = work.measure(state.model, device)
+        valid = _measure(state.model, work, device)
         state.best = state.latest = {"step": 0, **{name: valid[name] for name in FIGURES if name in valid}}
         note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=False)
         work.save(folder.path)
@@ -182,7 +184,7 @@ def start_from(source: str, model: SequenceModel, work: Work) -> None:
 
 def _train(state: LoopState, recipe: Recipe, work: Work, folder: RunFolder) -> None:
     def evaluate(model: SequenceModel) -> Figures:
-        return work.measure(model, state.device)
+        return _measure(model, work, state.device)
 
     print(
         f"{folder}: {count_parameters(state.model):,} parameters, {state.windows.tokens_per_epoch:,} tokens an epoch, "
@@ -193,6 +195,12 @@ def _train(state: LoopState, recipe: Recipe, work: Work, folder: RunFolder) -> N
     )
     with stop_on_signals() as stop:
         train(state, recipe.training, evaluate, folder, Progress(Budget(recipe.training)), stop)
+
+
+def _measure(model: SequenceModel, work: Work, device: torch.device) -> Figures:
+    """The figures F of the validation split, with statistics of these very weights where the model has some."""
+    recalibrate(model, work.windows, device)
+    return work.measure(model, device)
 
 
 def _restore(state: LoopState, folder: RunFolder, work: Work) -> None:

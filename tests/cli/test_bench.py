@@ -78,7 +78,11 @@ def test_a_low_rank_layer(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "options"),
-    [("RHN", {"depth": 2, "rank": 3}), ("MogrifierLSTM", {"zoneout_cell": 0.1, "rounds": 0}), ("BatchNormLSTM", {})],
+    [
+        ("RHN", {"depth": 2, "rank": 3}),
+        ("MogrifierLSTM", {"zoneout_cell": 0.1, "rounds": 0}),
+        ("LSTM", {"norm": "batch"}),
+    ],
 )
 def test_layers_that_are_a_loop(cell: str, options: dict[str, Any], cli: Cli) -> None:
     given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]

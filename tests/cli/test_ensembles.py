@@ -12,6 +12,7 @@ from tiny_run import cli_in_process, make_run, tiny_recipe
 
 Cli = Callable[..., Any]
 NOISE = {"zoneout": {"cell": 0.4, "hidden": 0.1}}
+DEPTH = {"layers": 2, "stack": {"kind": "residual", "stochastic_depth": {"survival": 0.4}}}
 
 
 @pytest.fixture
@@ -29,7 +30,8 @@ def text(tmp_path_factory: pytest.TempPathFactory, small_text: Path) -> Path:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, small_text: Path) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
-    models: dict[str, Any] = {"noisy": NOISE, "plain": {}, "wide": {"hidden": 24}}
+    models: dict[str, Any] = {"noisy": NOISE, "plain": {}, "wide": {"hidden": 24}, "depth": DEPTH}
+    models["deep"] = {**DEPTH, "layers": 9}
     for name, model in models.items():
         make_run(folder / name, tiny_recipe(small_text, model=model), scale=10)
     other = folder / "other.txt"
@@ -57,6 +59,36 @@ def test_samples(runs: dict[str, Path], text: Path, cli: Cli, tmp_path: Path) ->
     assert png.read_bytes().startswith(b"\x89PNG")
     bits = [float(line.rpartition("\t")[2]) for line in tokens.read_text().splitlines()]
     assert sum(bits) / len(bits) == pytest.approx(values["bpc"], rel=1e-4)
+
+
+def test_all_sub_networks(runs: dict[str, Path], text: Path, cli: Cli, tmp_path: Path) -> None:
+    png, tokens = tmp_path / "curve.png", tmp_path / "tokens.tsv"
+    options = ("--text", text, "--exact", "--json")
+    values = json.loads(cli("eval", runs["depth"], *options, "--png", png, "--tokens", tokens).stdout)
+    assert set(values) == {
+        *("nll", "perplexity", "bpc", "tokens", "characters", "mode", "protocol", "seconds"),
+        *("parameters", "state_size", "flops_per_token"),
+        *("deterministic", "single", "geometric", "curve", "disagreement", "sub_networks"),
+    }
+    assert values["mode"] == "exact"
+    ranked = values["sub_networks"]
+    assert {one["name"]: one["probability"] for one in ranked} == pytest.approx(
+        {"layers 1, 2 of 2": 0.28, "layer 1 of 2": 0.42, "layer 2 of 2": 0.12, "no layer of 2": 0.18}
+    )
+    assert set(ranked[0]) == {"name", "probability", "nll", "perplexity", "bpc"}
+    assert [one["nll"] for one in ranked] == sorted(one["nll"] for one in ranked)
+    assert values["single"]["nll"] == pytest.approx(sum(one["probability"] * one["nll"] for one in ranked))
+    assert list(values["curve"]) == ["1", "2", "3", "4"]
+    assert png.read_bytes().startswith(b"\x89PNG")
+    bits = [float(line.rpartition("\t")[2]) for line in tokens.read_text().splitlines()]
+    assert sum(bits) / len(bits) == pytest.approx(values["bpc"], rel=1e-4)
+    drawn = json.loads(cli("eval", runs["depth"], "--text", text, "--samples", 400, "--json").stdout)
+    assert drawn["nll"] == pytest.approx(values["nll"], rel=0.02)
+    shown = cli("eval", runs["depth"], "--text", text, "--exact").stdout.splitlines()
+    assert shown[4] == "sub-networks    4"
+    assert shown[5].startswith("best ")
+    assert shown[6].endswith(f"({ranked[-1]['name']}; probability {ranked[-1]['probability']:.3g})")
+    assert "exact; state carried, 1 stream" in shown
 
 
 def test_several_runs(runs: dict[str, Path], text: Path, cli: Cli) -> None:
@@ -88,9 +120,19 @@ def test_what_is_shown(runs: dict[str, Path], text: Path, cli: Cli) -> None:
         (["noisy", "--samples", "0"], "error: Invalid value for '--samples'"),
         (
             ["noisy", "plain", "--samples", "2"],
-            "error: several runs, --samples, --dynamic and --cache exclude each other",
+            "error: several runs, --samples, --exact, --dynamic and --cache exclude each other",
         ),
-        (["noisy", "--png", "x.png"], "error: --png draws the curve of --samples or of several runs"),
+        (
+            ["depth", "--exact", "--samples", "2"],
+            "error: several runs, --samples, --exact, --dynamic and --cache exclude each other",
+        ),
+        (["plain", "--exact"], "error: --exact: the model has no noise, so that there is nothing to enumerate"),
+        (["noisy", "--exact"], "error: --exact: there are too many sub-networks to count"),
+        (["deep", "--exact"], "error: --exact: the coins can fall in 512 ways, and at most 64 are enumerated"),
+        (
+            ["noisy", "--png", "x.png"],
+            "error: --png draws the curve of --samples, --exact or several runs, --steps or --column",
+        ),
         (["noisy", "other"], "error: {other} has another vocabulary than {noisy}"),
     ],
 )
@@ -108,5 +150,6 @@ def test_tasks_have_no_ensembles(cli: Cli, tmp_path: Path) -> None:
         "model: {hidden: 4}\ntraining: {batch: 4, steps: 1, evaluate_every: 1}\n"
     )
     cli("train", recipe, "--run", tmp_path / "run")
-    result = cli("eval", tmp_path / "run", "--samples", 2, check=2)
-    assert "--samples is for language models" in result.stderr
+    for option in (["--samples", 2], ["--exact"]):
+        result = cli("eval", tmp_path / "run", *option, check=2)
+        assert f"{option[0]} is for language models" in result.stderr

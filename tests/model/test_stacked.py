@@ -177,7 +177,7 @@ def test_rules_of_the_recipe(keys: dict[str, Any], message: str) -> None:
         ),
         ({"dropout": {"state": 0.1}}, "dropout.state", "the recurrence `lstm` has no `dropout.state`"),
         ({"recurrence": "gru", "norm": "batch", "norm_steps": 5}, "norm", "the recurrence `gru` has no `norm: batch`"),
-        ({"norm": "batch", "norm_steps": 5, "rank": 2}, "rank", "the recurrence `lstm` has no `rank`"),
+        ({"norm": "batch", "norm_steps": 5, "recompute": True}, "recompute", "model.recompute would take the"),
         ({"mogrifier": {"rounds": 2}}, "mogrifier.rounds", "the recurrence `lstm` has no `mogrifier.rounds`"),
         (
             {"recurrence": "mogrifier-lstm", "mogrifier": {"rank": 6}},

@@ -10,14 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import lsseq.nn as lnn
-from lsseq.nn.parts.statistics import StepNorm
+from lsseq.nn.parts.statistics import step_norms
 
 T, B, I, H, N = 5, 6, 3, 4, 4
 
 
-def made(**options: Any) -> lnn.BatchNormLSTM:
+def made(momentum: float = 0.05, **options: Any) -> lnn.LSTM:
     torch.manual_seed(0)
-    model = lnn.BatchNormLSTM(I, H, N, **options).double()
+    model = lnn.LSTM(I, H, norm="batch", norm_steps=N, **options).double()
+    for norm in step_norms(model):
+        norm.momentum = momentum
     for name, parameter in model.named_parameters():
         if name.startswith("norm"):
             torch.nn.init.normal_(parameter, 0.5, 0.2)
@@ -43,7 +45,7 @@ def by_the_paper(model: Any, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tens
     outputs, seen = [], []
     for x_t in x:
         from_x, from_h = x_t @ model.weight_ih_l0.t(), h @ model.weight_hh_l0.t()
-        gates = norm(from_x, model.norm_ih_l0) + norm(from_h, model.norm_hh_l0) + model.bias_ih_l0
+        gates = norm(from_x, model.norm_ih_l0) + norm(from_h, model.norm_hh_l0) + model.bias_ih_l0 + model.bias_hh_l0
         i, f, g, o = gates.chunk(4, -1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(norm(c, model.norm_c_l0, model.norm_c_bias_l0))
@@ -65,7 +67,7 @@ def test_statistics_of_each_step_are_averaged() -> None:
     model, x = made(momentum=0.1), x_of()
     _, seen = by_the_paper(model, x)
     model(x)
-    for number, norm in enumerate((model.statistics_ih, model.statistics_hh, model.statistics_c)):
+    for number, norm in enumerate(step_norms(model)):
         means = torch.stack([step[number].mean(0) for step in seen])
         variances = torch.stack([step[number].var(0, correction=0) for step in seen])
         mean, variance = 0.1 * means[:N], 0.9 + 0.1 * variances[:N]
@@ -118,12 +120,12 @@ def test_recalibration_is_a_plain_mean_without_noise() -> None:
     assert torch.equal(torch.get_rng_state(), generator)
     assert model.training
     products = torch.stack([x @ model.weight_ih_l0.t() for x in batches])  # type: ignore[operator]
-    close(model.statistics_ih.mean, products.mean(2).mean(0))  # type: ignore[arg-type]
-    close(model.statistics_ih.variance, products.var(2, correction=0).mean(0))  # type: ignore[arg-type]
+    close(model.statistics_ih_l0.mean, products.mean(2).mean(0))  # type: ignore[arg-type]
+    close(model.statistics_ih_l0.variance, products.var(2, correction=0).mean(0))  # type: ignore[arg-type]
     model.eval()
-    before = model.statistics_c.mean.clone()  # type: ignore[operator, union-attr]
+    before = model.statistics_c_l0.mean.clone()  # type: ignore[operator, union-attr]
     model(batches[0])
-    assert torch.equal(model.statistics_c.mean, before)  # type: ignore[arg-type]
+    assert torch.equal(model.statistics_c_l0.mean, before)  # type: ignore[arg-type]
 
 
 def test_zoneout_is_applied_last() -> None:
@@ -163,24 +165,100 @@ def test_gradients() -> None:
 
 
 def test_start() -> None:
-    model = lnn.BatchNormLSTM(I, H, N)
-    assert (model.norm_ih_l0 == 0.1).all()
-    assert (model.norm_c_l0 == 0.1).all()
-    assert not model.norm_c_bias_l0.any()  # type: ignore[operator, union-attr]
-    assert {tuple(part.mean.shape) for part in model.modules() if isinstance(part, StepNorm)} == {(N, 4 * H), (N, H)}
+    model = lnn.LSTM(I, H, 2, norm="batch", norm_steps=N)
+    for k in range(2):
+        gains: list[Any] = [getattr(model, f"norm_{of}_l{k}") for of in ("ih", "hh", "c")]
+        assert all((gain == 0.1).all() for gain in gains)
+        assert not getattr(model, f"norm_c_bias_l{k}").any()
+    shapes = [tuple(norm.mean.shape) for norm in step_norms(model)]
+    assert shapes == 2 * [(N, 4 * H), (N, 4 * H), (N, H)]
+    assert "norm=batch, norm_steps=4" in repr(model)
+    layers = lnn.LSTM(I, H, 2, norm="layer")
+    assert [name for name, _ in model.named_parameters()] == [name for name, _ in layers.named_parameters()]
 
 
-def test_requests_that_are_wrong() -> None:
+def test_layers_options_and_shapes_compose() -> None:
+    """Two layers of low rank, each as one by itself with the whole matrix; recurrent dropout; batch first."""
+    model, x = made(num_layers=2, rank=2, diagonal=True, batch_first=True), x_of()
+    output, (h, c, count) = model(x.transpose(0, 1))
+    assert (output.shape, h.shape, c.shape, count.shape) == ((B, T, H), (2, B, H), (2, B, H), (2, B, 1))
+    below = x
+    for k in range(2):
+        alone = lnn.LSTM(I if k == 0 else H, H, norm="batch", norm_steps=N).double()
+        own = {name.replace(f"l{k}", "l0"): value for name, value in model.state_dict().items() if f"l{k}" in name}
+        left, right, diagonal = (own.pop(f"weight_hh_l0_{part}") for part in ("left", "right", "diag"))
+        gates = [
+            l @ r + torch.diag(d) for l, r, d in zip(left.split(H), right.split(2), diagonal.split(H), strict=True)
+        ]
+        alone.load_state_dict({**own, "weight_hh_l0": torch.cat(gates)})
+        below, (last, _, _) = alone(below)
+        close(h[k], last[0])
+    close(output, below.transpose(0, 1))
+    dropped = made(recurrent_dropout=1.0)
+    assert not dropped(x)[1][1].any()
+
+
+def test_without_biases() -> None:
+    model, x = made(bias=False), x_of()
+    assert not any("bias" in name for name, _ in model.named_parameters())
+    whole = made()
+    whole.load_state_dict(model.state_dict(), strict=False)
+    with torch.no_grad():
+        for name, parameter in whole.named_parameters():
+            if "bias" in name:
+                parameter.zero_()
+    close(model(x)[0], whole(x)[0])
+
+
+def test_states_of_every_step_and_without_batch() -> None:
+    model, x = made().eval(), x_of()
+    every = model.states_of_every_step(x)
+    for t in range(T):
+        close(every[0][:, t], model(x[: t + 1])[1][0])
+        assert (every[2][:, t] == t + 1).all()
+    output, (h, _, count) = model(x[:, 1])
+    close(output, model(x)[0][:, 1])
+    assert (h.shape, count.shape, float(count)) == ((1, H), (1, 1), T)
+    h, c, _ = model(x[:2])[1]
+    close(model(x, (h, c))[0], model(x, (h, c, torch.zeros(1, B, 1)))[0])
+
+
+def test_half_formats_count_far() -> None:
+    model = lnn.LSTM(I, H, norm="batch", norm_steps=N, dtype=torch.bfloat16).eval()
+    x = torch.zeros(300, 1, I, dtype=torch.bfloat16)
+    assert float(model(x, model(x)[1])[1][2]) == 600
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"norm": "batch"}, "norm='batch' and norm_steps, the length of the longest sequence in training, go together"),
+        ({"norm_steps": 3}, "norm='batch' and norm_steps, the length of the longest sequence in training, go together"),
+        ({"norm": "batch", "norm_steps": 0}, "norm_steps should be at least 1, got 0"),
+        ({"norm": "batch", "norm_steps": 3, "recompute": True}, "recompute=True would take the statistics"),
+        ({"norm": "batch", "norm_steps": 3, "bidirectional": True}, "cannot serve norm='batch'"),
+        ({"norm": "batch", "norm_steps": 3, "backend": "fused"}, "the fused kernels cannot serve norm='batch'"),
+        ({"norm": "batsch"}, "norm should be one of None, 'layer', 'batch', got 'batsch'"),
+    ],
+    ids=str,
+)
+def test_options_that_are_wrong(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lnn.LSTM(I, H, **options)
+
+
+def test_others_have_no_batch_norm() -> None:
+    kind: Any
+    for kind in (lnn.GRU, lnn.RNN):
+        with pytest.raises(ValueError, match="norm should be one of None, 'layer', got 'batch'"):
+            kind(I, H, norm="batch")
+
+
+def test_calls_that_are_wrong() -> None:
     model, x = made(), x_of()
     with pytest.raises(ValueError, match="two rows or more, all at the same step"):
         model(x[:, :1])
     with pytest.raises(ValueError, match="two rows or more, all at the same step"):
         model(x, (*model.zero_state(x)[:2], torch.arange(B).view(1, B, 1)))
-    with pytest.raises(ValueError, match=r"expected an input \(T, B, 3\) with T > 0"):
-        model(x[..., 1:])
-    with pytest.raises(ValueError, match=r"expected a state \(1, 6, 4\), got \(1, 5, 4\)"):
-        model(x, model.zero_state(x[:, 1:]))
-    with pytest.raises(ValueError, match=r"expected counts \(1, 6, 1\), got \(1, 5, 1\)"):
+    with pytest.raises(RuntimeError, match=r"Expected count size \(1, 6, 1\), got \[1, 5, 1\]"):
         model(x, (*model.zero_state(x)[:2], torch.zeros(1, B - 1, 1)))
-    with pytest.raises(ValueError, match="expected positive sizes"):
-        lnn.BatchNormLSTM(I, H, 0)

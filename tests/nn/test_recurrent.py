@@ -350,7 +350,7 @@ def test_explain() -> None:
         ({"zoneout_hidden": -0.1}, "zoneout_hidden should be a number in range [0, 1], got -0.1"),
         ({"recurrent_dropout": True}, "recurrent_dropout should be a number in range [0, 1], got True"),
         ({"weight_dropout": "0.5"}, "weight_dropout should be a number in range [0, 1], got '0.5'"),
-        ({"norm": "batch"}, "norm should be one of None, 'layer', got 'batch'"),
+        ({"norm": "group"}, "norm should be one of None, 'layer', 'batch', got 'group'"),
         ({"dropout_mask": "word"}, "dropout_mask should be one of 'step', 'sequence', got 'word'"),
         ({"backend": "cuda"}, "backend should be one of 'auto', 'cudnn', 'fused', 'reference', got 'cuda'"),
     ],

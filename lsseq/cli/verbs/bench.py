@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lsseq.measure.machine import Machine
     from lsseq.measure.stacks import StackCase
 
-_CELLS = ("LSTM", "GRU", "RNN", "HMLSTM", "RHN", "MogrifierLSTM", "BatchNormLSTM")
+_CELLS = ("LSTM", "GRU", "RNN", "HMLSTM", "RHN", "MogrifierLSTM")
 _STACKS = ("stochastic-depth", "swapout", "swapout-step", "drop-path", "locked-dropout")
 _OPTIONS = (
     *("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"),
@@ -74,7 +74,7 @@ Examples:
 @click.option("--input-rank", type=click.IntRange(1), metavar="R", help="Input-to-hidden matrices of this rank.")
 @click.option("--diagonal", is_flag=True, default=None, help="A diagonal beside them.")
 @click.option("--tied-rank", is_flag=True, default=None, help="One factor for all gates.")
-@click.option("--norm", type=click.Choice(["layer"]), help="Layer normalisation.")
+@click.option("--norm", type=click.Choice(["layer", "batch"]), help="Normalisation; batch: LSTM.")
 @click.option("--reset", type=click.Choice(["after", "before"]), help="Where the reset gate acts (GRU).")
 @click.option(
     "--boundary-rates",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lsseq.cli.common import cost_line, json_option, print_json
-from lsseq.cli.ensembles import print_beside, save_curve, together
+from lsseq.cli.depths import Depths, numbers, print_anytime, save_anytime
+from lsseq.cli.ensembles import print_beside, save_ensemble, together
 from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
-    from torch.nn import Module
-
     from lsseq.evaluation.evaluate import Mode
     from lsseq.recipe.schema import Expected, Recipe, Task
 
@@ -26,7 +25,7 @@ UNITS = {
     "bpc": "bits per character",
     "bpb": "bits per byte",
 }
-TEXT_ONLY = ("streams", "window", "dynamic", "cache", "tokens", "samples")
+TEXT_ONLY = ("streams", "window", "dynamic", "cache", "tokens", "samples", "exact")
 """Options that make sense for language models only."""
 
 
@@ -38,6 +37,8 @@ Examples:
   lsseq eval quickstart --text notes.txt --tokens surprisal.tsv
   lsseq eval quickstart --cache evaluation.cache.weight=0.2
   lsseq eval quickstart --samples 8
+  lsseq eval tied --steps 1,2,4,8 --png steps.png
+  lsseq eval fractal --column all
   lsseq eval first second third""",
 )
 @click.argument("run")
@@ -46,19 +47,35 @@ Examples:
 @click.option("--text", metavar="FILE", type=click.Path(path_type=Path), help="Measure this text instead.")
 @click.option("--streams", type=click.IntRange(1), metavar="N", help="Parts read side by side: faster on long texts.")
 @click.option("--window", type=click.IntRange(1), metavar="N", help="Steps computed at once; no effect on the figures.")
-@click.option("--steps", type=click.IntRange(1), metavar="K", help="Run layers that are repeated so many times.")
+@click.option(
+    "--steps",
+    metavar="K[,K]...",
+    callback=numbers,
+    help="Run layers that are repeated so many times; of several numbers each is measured.",
+)
+@click.option(
+    "--column",
+    metavar="C[,C]...|all",
+    callback=numbers,
+    help="Run one column of a fractal stack alone, 1 the shortest; of several each is measured.",
+)
 @click.option(
     "--samples",
     type=click.IntRange(1),
     metavar="K",
     help="Average the probabilities of K draws of the noise that the model was trained with.",
 )
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Average the probabilities of all sub-networks, where the noise has at most 64 that hold for the whole text.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
 @click.option(
     "--png",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw the nll over the number of draws or runs that are averaged.",
+    help="Draw the nll over the number of networks that are averaged, or over --steps or --column.",
 )
 @click.option("--dynamic", is_flag=True, help="Dynamic evaluation: the weights follow the text.")
 @click.option("--cache", is_flag=True, help="Neural cache: a pointer to the recent past.")
@@ -78,8 +95,10 @@ def command(
     text: Path | None,
     streams: int | None,
     window: int | None,
-    steps: int | None,
+    steps: tuple[int, ...] | None,
+    column: tuple[int, ...] | None,
     samples: int | None,
+    exact: bool,
     seed: int,
     png: Path | None,
     dynamic: bool,
@@ -95,10 +114,15 @@ def command(
     the recipe's `evaluation` section.
     """
     others, overrides = [one for one in more if "=" not in one], [one for one in more if "=" in one]
-    if len([kind for kind in (others, samples, dynamic, cache) if kind]) > 1 and not (dynamic and cache):
-        raise RequestError("several runs, --samples, --dynamic and --cache exclude each other")
-    if png is not None and not (others or samples):
-        raise RequestError("--png draws the curve of --samples or of several runs")
+    depths = Depths(steps, column)
+    chosen = [kind for kind in (others, samples, exact, dynamic, cache) if kind]
+    if len(chosen) > 1 and not (dynamic and cache):
+        raise RequestError("several runs, --samples, --exact, --dynamic and --cache exclude each other")
+    if depths.several is not None and (chosen or tokens is not None):
+        what = "several runs, --samples, --exact, --dynamic, --cache and --tokens"
+        raise RequestError(f"{depths.several} takes one number beside {what}")
+    if png is not None and not (others or samples or exact or depths.several):
+        raise RequestError("--png draws the curve of --samples, --exact or several runs, --steps or --column")
     if split is not None and text is not None:
         raise RequestError("--split and --text exclude each other: one text is measured")
     if dynamic and cache:
@@ -114,7 +138,7 @@ def command(
     keep_freed_memory()
     if (task := recipe.data.task) is not None:
         given: dict[str, object] = {"streams": streams, "window": window, "dynamic": dynamic, "cache": cache}
-        given |= {"tokens": tokens, "samples": samples}
+        given |= {"tokens": tokens, "samples": samples, "exact": exact}
         if others:
             raise RequestError("ensembles are of language models")
         for option in TEXT_ONLY:
@@ -122,7 +146,9 @@ def command(
                 raise RequestError(
                     f"--{option} is for language models, and {run} was trained on the task `{task.kind}`"
                 )
-        values = _evaluate_task(run, recipe, task, split, text, steps, checkpoint, device)
+        values = _evaluate_task(run, recipe, task, split, text, depths, checkpoint, device)
+        if png is not None:
+            save_anytime(png, values)
         if as_json:
             print_json(values)
         else:
@@ -130,14 +156,13 @@ def command(
         return
 
     from lsseq.api import load
-    from lsseq.evaluation.ensemble import sampled
+    from lsseq.evaluation import ensemble
     from lsseq.evaluation.evaluate import evaluate, find_split
     from lsseq.evaluation.reading import Tokenwise
     from lsseq.evaluation.surprisal import write_surprisals
     from lsseq.evaluation.text import file_split
 
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]
-    _run_for(trained.model, steps)
     name = None if text is not None else split or "valid"
     measured = (
         file_split(text, trained.vocabulary, recipe.data)
@@ -147,22 +172,25 @@ def command(
     each = Tokenwise() if tokens else None
     subject = (trained.model, measured, trained.vocabulary, recipe)
     options: dict[str, Any] = {"streams": streams, "device": trained.device, "keep": each}
-    if others:
-        values = together([run, *others], *subject, partial(_run_for, steps=steps), checkpoint, **options)
-    elif samples is not None:
-        values = sampled(*subject, samples=samples, seed=seed, **options)
-    else:
-        mode: Mode = "dynamic" if dynamic else "cache" if cache else "deterministic"
-        values = evaluate(*subject, mode=mode, **options)
-    if steps is not None:
-        values["steps"] = steps
+    mode: Mode = "dynamic" if dynamic else "cache" if cache else "deterministic"
+
+    def measure() -> dict[str, Any]:
+        if others:
+            with ExitStack() as each_one:
+                prepare = lambda model: each_one.enter_context(depths.at_one(model))  # noqa: E731
+                return together([run, *others], *subject, prepare, checkpoint, **options)
+        if samples is not None:
+            return ensemble.sampled(*subject, samples=samples, seed=seed, **options)
+        return ensemble.exact(*subject, **options) if exact else evaluate(*subject, mode=mode, **options)
+
+    values = depths.measured(trained.model, measure)
     if name is not None:
         values["split"] = name
         values |= compared(values, recipe.expected, name)
     if tokens is not None and each is not None:
         write_surprisals(tokens, trained.vocabulary, measured.tokens, each.nll())
     if png is not None:
-        save_curve(png, values)
+        (save_anytime if depths.several else save_ensemble)(png, values)
     if as_json:
         print_json(values)
     else:
@@ -175,7 +203,7 @@ def _evaluate_task(
     task: Task,
     split: str | None,
     text: Path | None,
-    steps: int | None,
+    depths: Depths,
     checkpoint: str,
     device: str,
 ) -> dict[str, Any]:
@@ -186,17 +214,13 @@ def _evaluate_task(
 
     place = choose_device(device)  # type: ignore[arg-type]
     trained = load_task(run, checkpoint, str(place))
-    if steps is not None:
-        _run_for(trained.model, steps)
     examples = open_task(recipe.data, task, trained.folder.path)
     if text is not None:
         if not isinstance(examples, LabelledTexts):
             raise RequestError(f"--text is for texts with labels, and {run} was trained on the task `{task.kind}`")
         examples = examples.with_file(str(text), text, task)
     name = str(text) if text is not None else split or "valid"
-    values = evaluate_examples(trained.model, examples, name, device=place)
-    if steps is not None:
-        values["steps"] = steps
+    values = depths.measured(trained.model, lambda: evaluate_examples(trained.model, examples, name, device=place))
     if text is not None:
         del values["split"]
         return values
@@ -217,25 +241,13 @@ def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
     return load_recipe(str(RunFolder.open(run).recipe), overrides).recipe
 
 
-def _run_for(model: Module, steps: int | None) -> None:
-    """Repeat what a model repeats so many times; as often as it was trained where None is given."""
-    from lsseq.nn import set_steps
-
-    if steps is None:
-        return
-    try:
-        set_steps(model, steps)
-    except ValueError as error:
-        raise RequestError(f"--steps {steps}: {error}") from error
-
-
 def compared(values: dict[str, Any], expected: Sequence[Expected], split: str) -> dict[str, Any]:
     """`expected` and `met`: what the recipe states for this split, and whether the figures are within its tolerance.
 
-    A stated figure is of the model as it was trained, so nothing is compared with dynamic evaluation, the cache or
-    another number of steps.
+    A stated figure is of the model as it was trained, so nothing is compared with dynamic evaluation, the cache,
+    another number of steps or a column.
     """
-    if values["mode"] != "deterministic" or "steps" in values:
+    if values["mode"] != "deterministic" or "steps" in values or "column" in values:
         return {}
     stated = [one for one in expected if one.split == split and one.metric in values]
     if not stated:
@@ -254,12 +266,14 @@ def _print_task(values: dict[str, Any]) -> None:
             click.echo(f"{key:<12}{values[key]:<12.6g}{beside}; {unit}".rstrip("; "))
     _print_expected(values)
     click.echo(f"{values.get('split', 'text')}: {values['sequences']:,} sequences; {values['seconds']:.1f} s")
-    click.echo(f"{values['mode']}; {values['protocol']}{_repeated(values)}")
+    click.echo(f"{values['mode']}; {values['protocol']}{_depth(values)}")
     click.echo(cost_line(values))
+    print_anytime(values.get("anytime", []))
 
 
-def _repeated(values: dict[str, Any]) -> str:
-    return f"; layers repeated {values['steps']} times" if "steps" in values else ""
+def _depth(values: dict[str, Any]) -> str:
+    steps = f"; layers repeated {values['steps']} times" if "steps" in values else ""
+    return steps + (f"; column {values['column']} alone" if "column" in values else "")
 
 
 def _print_expected(values: dict[str, Any]) -> None:
@@ -277,6 +291,7 @@ def _print(values: dict[str, Any], measured: str) -> None:
         print_beside(values)
     characters = f", {values['characters']:,} characters" if "characters" in values else ""
     click.echo(f"{measured}: {values['tokens']:,} tokens{characters}; {values['seconds']:.1f} s")
-    click.echo(f"{values['mode']}; {values['protocol']}{_repeated(values)}")
+    click.echo(f"{values['mode']}; {values['protocol']}{_depth(values)}")
     if "state_size" in values:
         click.echo(cost_line(values))
+    print_anytime(values.get("anytime", []))

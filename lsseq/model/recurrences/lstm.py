@@ -5,27 +5,22 @@ from __future__ import annotations
 from functools import partial
 
 import lsseq.nn as lnn
-from lsseq.model.plain import PLAIN, build_layers, build_plain
+from lsseq.model.plain import PLAIN, build_plain
 from lsseq.model.recurrence import Recurrence
 from lsseq.model.served import serves
 from lsseq.recipe import schema
+from lsseq.recipe.faults import KeyFault
 
 
 def build(model: schema.Model, input_size: int) -> Recurrence:
     """The LSTM layers that a recipe describes."""
-    if model.norm == "batch":
-        return _batch_normalised(model, input_size)
-    serves(model, *PLAIN, "zoneout.cell", "dropout.recurrent", "initialisation.forget_bias")
-    make = partial(lnn.LSTM, zoneout_cell=model.zoneout.cell, recurrent_dropout=model.dropout.recurrent)
-    return build_plain(model, input_size, make)
-
-
-def _batch_normalised(model: schema.Model, input_size: int) -> Recurrence:
-    serves(
-        model,
-        *("norm", "norm_steps", "zoneout", "dropout.hidden", "backend"),
-        *("initialisation.weights", "initialisation.forget_bias"),
+    serves(model, *PLAIN, "norm", "norm_steps", "zoneout.cell", "dropout.recurrent", "initialisation.forget_bias")
+    if model.norm == "batch" and model.recompute:
+        raise KeyFault("model.recompute", "model.recompute would take the statistics of model.norm `batch` twice")
+    make = partial(
+        lnn.LSTM,
+        zoneout_cell=model.zoneout.cell,
+        recurrent_dropout=model.dropout.recurrent,
+        norm_steps=model.norm_steps,
     )
-    cell, hidden = model.zoneout.cell, model.zoneout.hidden
-    make = partial(lnn.BatchNormLSTM, steps=model.norm_steps or 1, zoneout_cell=cell, zoneout_hidden=hidden)
-    return build_layers(model, input_size, make)
+    return build_plain(model, input_size, make)

@@ -9,14 +9,13 @@ from typing import Protocol
 import torch
 
 from lsseq.nn.cells.gru import GRUCell
-from lsseq.nn.cells.lstm import LSTMCell
 from lsseq.nn.cells.rnn import RNNCell
 from lsseq.nn.kernels import cpu, cuda, hierarchy
 from lsseq.nn.kernels.cpu import hm
 from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.hierarchy import HMKernel
 from lsseq.nn.kernels.layer import Kernel
-from lsseq.nn.kernels.reference import loop
+from lsseq.nn.kernels.reference import loop, lstm
 
 BACKENDS = ("auto", "cudnn", "fused", "reference")
 
@@ -42,7 +41,7 @@ class Fused(Protocol):
 FUSED: dict[str, Fused] = {"cpu": cpu, "cuda": cuda}
 """By type of device."""
 
-_REFERENCE: dict[str, Kernel] = {"LSTM": loop(LSTMCell), "GRU": loop(GRUCell), "RNN": loop(RNNCell)}
+_REFERENCE: dict[str, Kernel] = {"LSTM": lstm, "GRU": loop(GRUCell), "RNN": loop(RNNCell)}
 
 _HM_FUSED: dict[str, HMKernel] = {"cpu": hm.kernel}
 

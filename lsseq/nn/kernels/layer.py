@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lsseq.nn.parts.statistics import Statistics
 from lsseq.nn.parts.transition import Transition
 from lsseq.nn.random import Draws
 
 States = tuple[Tensor, ...]
-"""The recurrent state, the output first: (h, c) of an LSTM, (h,) of a GRU or RNN; each (B, H)."""
+"""The recurrent state, the output first: (h, c) of an LSTM, (h,) of a GRU or RNN; each (B, H). With batch norm last the
+number of steps before, (B, 1)."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,13 @@ class Weights:
 
 @dataclass(frozen=True)
 class Gains:
-    """The learned scales of layer normalisation."""
+    """The learned scales of normalisation: of layer norm, or where there are statistics of batch norm."""
 
     input: Tensor  # (G·H,)
     hidden: Tensor  # (G·H,)
     cell: Tensor | None = None  # (H,), LSTM
     cell_bias: Tensor | None = None  # (H,), LSTM with biases
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)

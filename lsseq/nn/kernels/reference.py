@@ -4,11 +4,14 @@ computes."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from lsseq.nn.cells.bnlstm import BatchNormCell
+from lsseq.nn.cells.lstm import LSTMCell
 from lsseq.nn.kernels.layer import Kernel, Layer, States
 
 
@@ -40,3 +43,14 @@ def loop(cell: Callable[[Layer, Tensor], Cell]) -> Kernel:
         return torch.stack([h for h, *_ in passed]), states
 
     return run
+
+
+def lstm(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
+    """The LSTM, whose batch norm also counts the steps, so that each has the statistics of its number."""
+    if layer.gains is None or layer.gains.statistics is None:
+        return loop(LSTMCell)(x, states, layer)
+    *before, count = states
+    cell = partial(BatchNormCell, count[:, 0].round().long(), layer.gains, layer.gains.statistics)
+    output, after = loop(cell)(x, tuple(before), layer)
+    steps = torch.arange(1, len(x) + 1, device=count.device).view(-1, 1, 1) if layer.every_step else len(x)
+    return output, (*after, count + steps)

@@ -17,9 +17,11 @@ Shape letters: T time, B batch, H units, L parts (layers or columns).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import combinations
+from math import comb, prod
 from typing import Literal
 
 import torch
@@ -125,13 +127,40 @@ def survival_rates(rates: tuple[float, ...], least: int) -> tuple[float, ...]:
     L = len(rates)
     found = []
     for l, rate in enumerate(rates):
-        counts = [1.0]  # the probability that so many of the others survive
-        for other in (*rates[:l], *rates[l + 1 :]):
-            stay = [0.0, *(p * other for p in counts)]
-            counts = [a + b * (1 - other) for a, b in zip(stay, [*counts, 0.0], strict=True)]
+        counts = _how_many([*rates[:l], *rates[l + 1 :]])
         back = sum(p * (least - count) / (L - count) for count, p in enumerate(counts[:least]))
         found.append(rate + (1 - rate) * back)
     return tuple(found)
+
+
+def survivals(rates: Sequence[float], least: int) -> Iterator[tuple[tuple[bool, ...], float]]:
+    """What `survivors` can be, with probabilities above 0, the largest sets first; `survival_ways` says how many."""
+    L = len(rates)
+    for size in range(L, least - 1, -1):
+        for alive in combinations(range(L), size):
+            counts = _how_many([rates[l] for l in alive])
+            p = counts[-1]
+            if size == least:  # or so many of them survived, and the others were brought back
+                p += sum(few / comb(L - count, least - count) for count, few in enumerate(counts[:-1]))
+            p *= prod(1 - rates[l] for l in range(L) if l not in alive)
+            if p > 0:
+                yield tuple(l in alive for l in range(L)), p
+
+
+def survival_ways(rates: Sequence[float], least: int) -> int:
+    """The number of sets that `survivors` can be."""
+    safe, lost = rates.count(1.0), rates.count(0.0)
+    open_ = len(rates) - safe - lost
+    return sum(comb(open_, k) * (comb(lost, least - safe - k) if safe + k < least else 1) for k in range(open_ + 1))
+
+
+def _how_many(rates: Sequence[float]) -> list[float]:
+    """The probability that 0, 1 … of these parts survive their coins."""
+    counts = [1.0]
+    for rate in rates:
+        stay = [0.0, *(p * rate for p in counts)]
+        counts = [a + b * (1 - rate) for a, b in zip(stay, [*counts, 0.0], strict=True)]
+    return counts
 
 
 def schedule(last: float, kind: Literal["linear", "constant"], layers: int, *, first_is_safe: bool) -> list[float]:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 EPSILON = 1e-5
+MOMENTUM = 0.05
+"""Weight of a new batch in the running averages: that of the authors' program for text."""
 
 
 class StepNorm(nn.Module):
@@ -23,7 +26,6 @@ class StepNorm(nn.Module):
     Args:
         features: F.
         steps: N, the length of the longest sequence in training.
-        momentum: weight of a new batch in the running averages.
     """
 
     mean: Tensor
@@ -35,12 +37,11 @@ class StepNorm(nn.Module):
         self,
         features: int,
         steps: int,
-        momentum: float,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.momentum = momentum
+        self.momentum = MOMENTUM
         self.counts = torch.zeros(steps, 1, dtype=torch.float64)
         self.collects = False
         """Whether the statistics of batches are taken in evaluation too, each with the same weight."""
@@ -81,6 +82,19 @@ class StepNorm(nn.Module):
         self.variance[at] = self.variance[at].lerp(variance.to(self.mean), weight.to(self.mean))
 
 
+class Statistics(NamedTuple):
+    """What normalises an LSTM: its products with the input and with the state, and its cell."""
+
+    input: StepNorm
+    hidden: StepNorm
+    cell: StepNorm
+
+
+def step_norms(module: nn.Module) -> list[StepNorm]:
+    """All that keep statistics in a module."""
+    return [part for part in module.modules() if isinstance(part, StepNorm)]
+
+
 @contextmanager
 def recalibrating(module: nn.Module) -> Iterator[None]:
     """Takes the statistics of every `StepNorm` in a module anew, from the batches that are run inside the context.
@@ -89,8 +103,7 @@ def recalibrating(module: nn.Module) -> Iterator[None]:
     normalised by its own statistics; all batches have the same weight (the paper's evaluation). Each call of the module
     is a batch.
     """
-    norms = [part for part in module.modules() if isinstance(part, StepNorm)]
-    training = module.training
+    norms, training = step_norms(module), module.training
     module.eval()
     for norm in norms:
         norm.collects = True

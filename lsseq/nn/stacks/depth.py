@@ -8,15 +8,28 @@ Shape letters: T time, B batch, H width, L layers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from lsseq.nn.checks import check_member, check_rate
-from lsseq.nn.parts.coins import Over, of_the_batch, reaching, schedule, shape_of, survival_rates, survivors
-from lsseq.nn.random import Draws, Kind
+from lsseq.nn.parts.choices import Choice, Outcome, settled
+from lsseq.nn.parts.coins import (
+    Over,
+    of_the_batch,
+    reaching,
+    schedule,
+    shape_of,
+    survival_rates,
+    survival_ways,
+    survivals,
+    survivors,
+)
+from lsseq.nn.random import Draws, Kind, draw_key
 from lsseq.nn.stacks.parts import Read, run
 from lsseq.nn.state import State, choose_rows, map_state
 
@@ -70,17 +83,34 @@ class StochasticDepth:
         """Whether training draws coins."""
         return self.survival < 1.0
 
-    def gates(self, x: Tensor, layers: int, draws: Draws | None) -> list[DepthGate]:
-        """What each layer does with a sequence x (T, B, H); nothing is dropped without draws, in evaluation."""
+    def gates(self, x: Tensor, layers: int, training: bool) -> list[DepthGate]:
+        """What each layer does with a sequence x (T, B, H) in one call; nothing is dropped in evaluation."""
         rates = schedule(self.survival, self.schedule, layers, first_is_safe=False)
         kept = survival_rates(tuple(rates), self.min_alive)
-        if draws is None or not self.random:
+        if not training or not self.random:
             return [DepthGate(True, q if self.scaling == "test" else 1.0, self.state) for q in kept]
-        shape = shape_of(x, self.over, 1)
-        found = survivors(reaching(draws, self.over), Kind.STOCHASTIC_DEPTH, rates, shape, self.min_alive)
-        alive = [bool(one) for one in found] if of_the_batch(self.over) else list(found.to(x.device))
         scales = [1 / q if self.scaling == "train" else 1.0 for q in kept]
-        return [DepthGate(one, scale, self.state) for one, scale in zip(alive, scales, strict=True)]
+        return [DepthGate(a, scale, self.state) for a, scale in zip(self._alive(x, rates), scales, strict=True)]
+
+    def _alive(self, x: Tensor, rates: list[float]) -> Sequence[Tensor | bool]:
+        """Which layers are kept, as `DepthGate` has it."""
+        if self.over != "step" and (alive := settled(partial(_choice, rates, self.min_alive))) is not None:
+            return cast(Sequence[bool], alive)
+        draws = reaching(Draws.here(draw_key()), self.over)
+        found = survivors(draws, Kind.STOCHASTIC_DEPTH, rates, shape_of(x, self.over, 1), self.min_alive)
+        return [bool(one) for one in found] if of_the_batch(self.over) else list(found.to(x.device))
+
+
+def _choice(rates: list[float], least: int) -> Choice:
+    """Which of so many layers are kept."""
+
+    def outcomes() -> Iterator[Outcome]:
+        for alive, p in survivals(rates, least):
+            numbers = [str(l) for l, one in enumerate(alive, start=1) if one]
+            which = f"layer{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}" if numbers else "no layer"
+            yield Outcome(alive, p, f"{which} of {len(rates)}")
+
+    return Choice(survival_ways(rates, least), outcomes)
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,17 @@ Shape letters: T time, B batch, H width, C columns, N blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from lsseq.nn.checks import check_member
-from lsseq.nn.random import Draws, draw_key
+from lsseq.nn.parts.choices import Choice, Outcome, settled
 from lsseq.nn.stacks.parts import Stack, norms, run, width_of
-from lsseq.nn.stacks.paths import DropPath
+from lsseq.nn.stacks.paths import DropPath, Kept
 from lsseq.nn.state import State, choose_rows
 
 Sharing = Literal["untied", "column", "all"]
@@ -135,23 +136,42 @@ class FractalStack(Stack):
         return joined, tuple(states)
 
     def _alive(self, rows: int) -> Sequence[Tensor | None]:
-        """Which columns take part at each join, bool (m, 1, B, 1); None for all."""
+        """Which columns take part at each join, bool (m, 1, B, 1), B = 1 where it is the same for all; None for all."""
         joins = self._joins()
         if not self.training or self.drop_path is None:
             return [None] * len(joins)
-        choice = self.drop_path.choose(Draws.here(draw_key()), rows, self.columns)
-        return [choice(first, columns) for first, _, columns in joins]
+        if (kept := settled(partial(self._paths, self.drop_path))) is not None:
+            every = [alive or [True] * len(columns) for alive, (_, _, columns) in zip(kept, joins, strict=True)]
+            return _as_tensors(every)
+        return self.drop_path.choose(rows, self.columns, [(first, columns) for first, _, columns in joins])
+
+    def _paths(self, drop_path: DropPath) -> Choice:
+        """What may take part in a call, the same for all rows: () at a join that is on no way to the output."""
+        joins = [columns for _, _, columns in self._joins()]
+
+        def outcomes() -> Iterator[Outcome]:
+            for kept, p in drop_path.outcomes(self.columns, joins):
+                used = iter(self._on_a_way(_as_tensors(kept)))
+                of_each = [[bool(next(used)) for _ in alive] for alive in kept]
+                value = tuple(alive if any(own) else () for alive, own in zip(kept, of_each, strict=True))
+                yield Outcome(value, p, _name(joins, value))
+
+        return Choice(drop_path.ways(self.columns, joins), outcomes)
 
     def _used(self, alive: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
         """Which layers are on a way to the output, bool (1, B, 1) each, where others freeze; None where none does."""
         if self.drop_path is None or self.drop_path.state == "output" or alive[0] is None:
             return [None] * len(self._layers())
+        return self._on_a_way(cast(Sequence[Tensor], alive))
+
+    def _on_a_way(self, alive: Sequence[Tensor]) -> list[Tensor]:
+        """Which layers are on a way to the output through what takes part, bool (1, B, 1) each."""
         none = torch.zeros_like(alive[0][0])
         needed = [*([none] * len(alive)), ~none]
         used: list[Tensor] = []
         for (_, place, columns), kept in zip(reversed(self._joins()), reversed(alive), strict=True):
             for at, column in reversed(list(enumerate(columns))):
-                used.append(needed[place] if kept is None else needed[place] & kept[at])
+                used.append(needed[place] & kept[at])
                 below = place - self._span(column)
                 needed[below] = needed[below] | used[-1]
         return used[::-1]
@@ -203,6 +223,21 @@ class Column(Stack):
 
     def _layers(self) -> list[nn.Module]:
         return list(self.layers)
+
+
+def _as_tensors(kept: Sequence[Sequence[bool]]) -> list[Tensor]:
+    """Of each join, bool (m, 1, 1, 1)."""
+    return [torch.tensor(alive).view(-1, 1, 1, 1) for alive in kept]
+
+
+def _name(joins: Sequence[list[int]], kept: Kept) -> str:
+    """The columns that each join takes, in the order of computation: `columns 2+3, 1`."""
+    of_each = [
+        "+".join(str(column) for column, alive in zip(columns, own, strict=True) if alive) if own else "-"
+        for columns, own in zip(joins, kept, strict=True)
+        if len(columns) > 1
+    ]
+    return f"columns {', '.join(of_each) or 1}"
 
 
 def _mean(outputs: Sequence[Tensor], alive: Tensor | None) -> Tensor:

@@ -5,16 +5,18 @@ Shape letters: B batch, C columns, m columns that are joined.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import product
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lsseq.nn.checks import check_member, check_rate
-from lsseq.nn.parts.coins import of_the_batch, reaching, survivors
-from lsseq.nn.random import Draws, Kind
+from lsseq.nn.parts.coins import of_the_batch, reaching, survival_ways, survivals, survivors
+from lsseq.nn.random import Draws, Kind, draw_key
 
 
 @dataclass(frozen=True)
@@ -45,39 +47,61 @@ class DropPath:
         check_member("over", self.over, ("batch", "sequence"))
         check_member("state", self.state, ("output", "freeze"))
 
-    def choose(self, draws: Draws, rows: int, columns: int) -> Choice:
-        """What is dropped in one call."""
+    def choose(self, rows: int, columns: int, joins: Sequence[tuple[int, list[int]]]) -> list[Tensor]:
+        """Which columns take part at each join in one call, bool (m, 1, B, 1) each on the CPU.
+
+        Args:
+            rows: B.
+            columns: C.
+            joins: the index of the first of the m layers that are joined, and their columns.
+        """
+        draws = Draws.here(draw_key())
         own = reaching(draws, self.over)
         shape = (1, 1 if of_the_batch(self.over) else rows, 1)
-        locally = partial(_by_themselves, own, 1 - self.rate, shape)
-        if self.global_share == 0:
-            return locally
-        number = replace(own, layer=own.layer + 1).uniform(Kind.PATH, shape)
-        globally = partial(_one_column, (number * columns).long() + 1)
-        if self.global_share == 1:
-            return globally
-        calls = (1, 1 if of_the_batch("batch") else rows, 1)
-        together = reaching(draws, "batch").uniform(Kind.PATH, calls) < self.global_share
+        together = self._globally(draws, rows)
+        alone: list[Tensor] = []
+        if together.any():
+            number = replace(own, layer=own.layer + 1).uniform(Kind.PATH, shape)
+            kept = (number * columns).long() + 1
+            alone = [_one_column(kept, numbers) for _, numbers in joins]
         if together.all():
-            return globally
-        return partial(_either, together, globally, locally) if together.any() else locally
+            return alone
+        rate = 1 - self.rate
+        each = [
+            survivors(replace(own, layer=own.layer + first), Kind.DROP_PATH, [rate] * len(numbers), shape, least=1)
+            for first, numbers in joins
+        ]
+        return [torch.where(together, *both) for both in zip(alone, each, strict=True)] if alone else each
+
+    def _globally(self, draws: Draws, rows: int) -> Tensor:
+        """Which rows of a call keep one column alone, bool (1, B, 1), 1 in the place of B where all do alike."""
+        if self.global_share in (0, 1):
+            return torch.full((1, 1, 1), self.global_share == 1)
+        calls = (1, 1 if of_the_batch("batch") else rows, 1)
+        return reaching(draws, "batch").uniform(Kind.PATH, calls) < self.global_share
+
+    def ways(self, columns: int, joins: Sequence[list[int]]) -> int:
+        """In how many ways the columns of these joins can be dropped for all rows of a call together."""
+        local = prod(survival_ways([1 - self.rate] * len(numbers), 1) for numbers in joins)
+        return (columns if self.global_share > 0 else 0) + (local if self.global_share < 1 else 0)
+
+    def outcomes(self, columns: int, joins: Sequence[list[int]]) -> Iterator[tuple[Kept, float]]:
+        """These ways with their probabilities."""
+        if self.global_share < 1:
+            each = [list(survivals([1 - self.rate] * len(numbers), 1)) for numbers in joins]
+            for chosen in product(*each):
+                yield tuple(alive for alive, _ in chosen), (1 - self.global_share) * prod(p for _, p in chosen)
+        if self.global_share > 0:
+            for column in range(columns, 0, -1):
+                kept = [_one_column(torch.tensor(column), numbers) for numbers in joins]
+                yield tuple(tuple(one.tolist()) for one in kept), self.global_share / columns
 
 
-Choice = partial[Tensor]
-"""(index of the first of m columns that are joined, their numbers) -> which take part, bool (m, 1, B, 1) on the CPU."""
+Kept = tuple[tuple[bool, ...], ...]
+"""Which columns take part at each join."""
 
 
-def _one_column(kept: Tensor, _: int, columns: list[int]) -> Tensor:
-    """That column alone; all where a join is not on its way, and so does not matter."""
+def _one_column(kept: Tensor, columns: list[int]) -> Tensor:
+    """That column alone, (m, …) of a number of any shape; all where a join is not on its way, and so of no account."""
     alive = torch.stack([kept == column for column in columns])
     return alive | ~alive.any(0)
-
-
-def _either(together: Tensor, globally: Choice, locally: Choice, first: int, columns: list[int]) -> Tensor:
-    """The one choice or the other, each row (1, B, 1) by itself."""
-    return torch.where(together, globally(first, columns), locally(first, columns))
-
-
-def _by_themselves(draws: Draws, rate: float, shape: tuple[int, int, int], first: int, columns: list[int]) -> Tensor:
-    at = replace(draws, layer=draws.layer + first)
-    return survivors(at, Kind.DROP_PATH, [rate] * len(columns), shape, least=1)

@@ -10,7 +10,6 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from lsseq.nn.random import Draws, draw_key
 from lsseq.nn.stacks.depth import StochasticDepth
 from lsseq.nn.stacks.parts import Stack, norms, width_of
 from lsseq.nn.stacks.swapout import Swapout
@@ -60,8 +59,7 @@ class ResidualStack(Stack):
             ValueError: shapes that do not fit.
         """
         states = self._states(x, state)
-        draws = Draws.here(draw_key()) if self.training and self.noise.random else None
-        gates = self.noise.gates(x, len(self.layers), draws)
+        gates = self.noise.gates(x, len(self.layers), self.training)
         for l, layer in enumerate(self.layers):
             x, states[l] = gates[l](x, states[l], partial(self._read, l), layer)
         return x, tuple(states)

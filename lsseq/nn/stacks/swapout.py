@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.parts.coins import Coin, Coupling, Pair, Theta, mix, schedule
-from lsseq.nn.random import Draws, Kind
+from lsseq.nn.random import Draws, Kind, draw_key
 from lsseq.nn.stacks.parts import Read, run
 from lsseq.nn.state import State
 
@@ -59,8 +59,9 @@ class Swapout:
         """Whether training draws coins."""
         return self.input < 1.0 or (self.branch < 1.0 and self.coupling == "independent")
 
-    def gates(self, x: Tensor, layers: int, draws: Draws | None) -> list[SwapoutGate]:
-        """What each layer does with a sequence x (T, B, H); rates take the place of coins without draws."""
+    def gates(self, x: Tensor, layers: int, training: bool) -> list[SwapoutGate]:
+        """What each layer does with a sequence x (T, B, H) in one call; rates take the place of coins in evaluation."""
+        draws = Draws.here(draw_key()) if training and self.random else None
         of_input = schedule(self.input, self.schedule, layers, first_is_safe=True)
         of_branch = schedule(self.branch, self.schedule, layers, first_is_safe=True)
         found = []

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from lsseq.nn.checks import check_member
 from lsseq.nn.parts.repetitions import RandomSteps
-from lsseq.nn.random import Draws, draw_key
 from lsseq.nn.stacks.difference import Difference
 from lsseq.nn.stacks.parts import Stack, norms, width_of, zero_state
 from lsseq.nn.state import State
@@ -130,7 +129,7 @@ class TiedStack(Stack):
         """After how many layers the output is read, and how many are run."""
         if not self.training or self.random_steps is None:
             return self.steps, self.steps
-        steps = max(self._least, self.random_steps.draw(Draws(draw_key())))
+        steps = self.random_steps.take(self._least)
         return steps, self.depth if self.state == "output" else steps
 
     def _states(self, x: Tensor, state: State, run: int = 0) -> list[State]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lsseq.nn.checks import check_member
 from lsseq.nn.parts.repetitions import RandomSteps
-from lsseq.nn.random import Draws, draw_key, finer
+from lsseq.nn.random import finer
 from lsseq.nn.state import State
 
 
@@ -59,9 +59,7 @@ class DeepTransition(nn.Module):
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Reads x (T, B, I) on from a state of the cell: outputs (T, B, H) and the state after it."""
-        steps = self.steps
-        if self.training and self.random_steps is not None:
-            steps = self.random_steps.draw(Draws(draw_key()))
+        steps = self.random_steps.take() if self.training and self.random_steps is not None else self.steps
         if self.injection == "every":
             ticks = x.repeat_interleave(steps, 0)
         else:

@@ -14,5 +14,5 @@ def test_the_examples_run() -> None:
     exec("".join(blocks), names)
     assert names["output"].shape == (100, 4, 64)  # type: ignore[attr-defined]
     assert names["rhn"].steps == 6  # type: ignore[attr-defined]
-    assert names["norm"].statistics_c.mean.any()  # type: ignore[attr-defined]
+    assert names["norm"].statistics_c_l0.mean.any()  # type: ignore[attr-defined]
     assert len(names["short"].layers) == 1  # type: ignore[attr-defined]
