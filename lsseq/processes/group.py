@@ -83,7 +83,7 @@ class Processes:
         together = torch.cat([tensor.flatten() for tensor in tensors])
         with _told_apart():
             dist.all_reduce(together)
-        parts = together.split([tensor.numel() for tensor in tensors])
+        parts = torch.split(together, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 

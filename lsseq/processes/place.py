@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lsseq.errors import RequestError, RunError
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 _NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 _SAID = "said"
@@ -50,11 +50,12 @@ def restarts() -> int:
 
 @lru_cache(maxsize=1)
 def store() -> Store:
-    """What all processes can read and write; `torchrun` keeps it, a new one after each restart."""
-    from torch.distributed import rendezvous
+    """What all processes can read and write, empty at the start and after each restart."""
+    from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
-    found: Store = next(rendezvous("env://"))[0]
-    return found
+    kept: Store = next(rendezvous("env://"))[0]
+    # `torchrun` may keep one for all restarts.
+    return PrefixStore(f"lsseq {_number('TORCHELASTIC_RESTART_COUNT', 0)}", kept)
 
 
 def wait_for(key: str, count: int) -> None:
