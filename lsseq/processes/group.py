@@ -162,7 +162,7 @@ def _told_apart() -> Iterator[None]:
     """An error of the connection is that of a lost process; memory that ran out is not."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as error:
         raise place.lost() from error

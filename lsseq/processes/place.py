@@ -44,8 +44,8 @@ def rank_here() -> int:
 
 
 def restarts() -> int:
-    """How often `torchrun` is to start all of them again where one fails."""
-    return _number("TORCHELASTIC_MAX_RESTARTS", 0) if size() > 1 else 0
+    """How often `torchrun` is to start all of them again where one fails; also of one that is alone."""
+    return _number("TORCHELASTIC_MAX_RESTARTS", 0)
 
 
 @lru_cache(maxsize=1)
