@@ -20,6 +20,7 @@ LAYERS = [
     "resources",
     "webpage",
     "recipe",
+    "processes",
     "data",
     "nn",
     "measure",

@@ -17,6 +17,7 @@ import click
 import lsseq
 from lsseq.cli.common import VerbGroup
 from lsseq.errors import Interrupted, LsseqError, RequestError, RunError, render
+from lsseq.processes.place import speaks_first
 
 _NO_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)
 """How torch says that memory ran out, on the CPU and on CUDA."""
@@ -60,7 +61,8 @@ def group() -> None:
 
 
 def _fail(error: LsseqError) -> NoReturn:
-    click.echo(render(error), err=True)
+    if speaks_first():
+        click.echo(render(error), err=True)
     sys.exit(error.exit_code)
 
 

@@ -67,6 +67,11 @@ class Batch:
         mask, marks = (None if part is None else part.to(device, non_blocking=True) for part in (self.mask, self.marks))
         return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), mask, marks)
 
+    def columns(self, columns: slice) -> Batch:
+        """Some of those that lie side by side."""
+        mask, marks = (None if part is None else part[:, columns].contiguous() for part in (self.mask, self.marks))
+        return Batch(self.inputs[:, columns].contiguous(), self.targets[:, columns].contiguous(), mask, marks)
+
 
 @dataclass(frozen=True)
 class Window:
@@ -81,6 +86,18 @@ class Window:
     """It is the last of its epoch."""
     lr_scale: float = 1.0
     """What the learning rate is multiplied by: length over `bptt` for random lengths, else 1."""
+    whole: Batch | None = None
+    """The batch that `batch` is a part of, where other processes read the rest."""
+
+    @property
+    def targets(self) -> int:
+        """The targets that count, of the whole batch."""
+        return (self.whole or self.batch).tokens
+
+    @property
+    def steps(self) -> int:
+        """What has to be read, of the whole batch; see `Batch.steps`."""
+        return (self.whole or self.batch).steps
 
 
 class TrainingWindows(Protocol):

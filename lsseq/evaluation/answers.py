@@ -14,13 +14,19 @@ from lsseq.evaluation.perplexity import evaluating
 from lsseq.model.answering import AnsweringModel
 from lsseq.model.base import SequenceModel
 from lsseq.model.cost import cost
+from lsseq.processes.group import ALONE, Processes
 
 TOGETHER = 100
 """Sequences read side by side; it changes no figure."""
 
 
 def measure_examples(
-    model: SequenceModel, examples: Examples, split: str, *, device: torch.device | str
+    model: SequenceModel,
+    examples: Examples,
+    split: str,
+    *,
+    device: torch.device | str,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Answer every sequence of a split once, each from the initial state, and sum up.
 
@@ -34,6 +40,7 @@ def measure_examples(
         examples: of the task.
         split: its name.
         device: where the model is.
+        processes: they share the sequences; each returns the figures of the whole.
 
     Returns:
         The figures, and `sequences`, `tokens` (steps that were read) and `answers` (what `accuracy` or `mse` counts).
@@ -43,7 +50,7 @@ def measure_examples(
     error, right = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
     predicted = answers = steps = 0
     with evaluating(model), torch.inference_mode():
-        for start in range(0, len(order), TOGETHER):
+        for start in range(0, len(order), TOGETHER)[processes.rank :: processes.size]:
             batch = examples.batch(split, order[start : start + TOGETHER])
             asked = torch.ones_like(batch.targets, dtype=torch.bool) if batch.mask is None else batch.mask
             if examples.form.ignored is not None:
@@ -55,10 +62,12 @@ def measure_examples(
             predicted += batch.tokens
             answers += int(asked.sum())
             steps += batch.steps
-    figures: dict[str, Any] = {model.objective: float(error) / predicted}
+    own = torch.tensor([float(error), float(right), predicted, answers, steps], dtype=torch.float64)
+    total_error, total_right, predicted, answers, steps = processes.sum(own).tolist()
+    figures: dict[str, Any] = {model.objective: total_error / predicted}
     if examples.form.classes is not None:
-        figures["accuracy"] = float(right) / answers
-    return {**figures, "sequences": len(order), "tokens": steps, "answers": answers}
+        figures["accuracy"] = total_right / answers
+    return {**figures, "sequences": len(order), "tokens": int(steps), "answers": int(answers)}
 
 
 def evaluate_examples(

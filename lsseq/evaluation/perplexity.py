@@ -15,6 +15,7 @@ from lsseq.errors import RequestError
 from lsseq.evaluation.figures import figures
 from lsseq.evaluation.reading import Reader, StaticReader, Tokenwise, read_all
 from lsseq.model.base import SequenceModel
+from lsseq.processes.group import ALONE, Processes
 from lsseq.recipe import schema
 
 
@@ -28,6 +29,7 @@ def measure_split(
     device: torch.device | str,
     reader: Reader | None = None,
     keep: Tokenwise | None = None,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Predict every token of a split once and sum up.
 
@@ -43,7 +45,8 @@ def measure_split(
         streams: parts read side by side.
         device: where the model is.
         reader: how the text is read; the static model by default.
-        keep: takes the nll of every token.
+        keep: takes the nll of every token that this process predicts.
+        processes: they share the streams; each returns the figures of the whole.
 
     Returns:
         The figures of `lsseq.evaluation.figures`, `tokens`, and `characters` where the text has characters.
@@ -63,7 +66,7 @@ def measure_split(
         pieces=evaluation.pieces,
     )
     with evaluating(model):
-        nll_sum = read_all(chosen, windows, device, keep)
+        nll_sum = read_all(chosen, windows, device, keep, processes)
     values: dict[str, Any] = {**split_figures(nll_sum, split, vocabulary), "tokens": tokens}
     if split.characters is not None:
         values["characters"] = split.characters

@@ -5,7 +5,8 @@ Shape letters: T time, B batch (streams or pieces side by side).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from lsseq.data.batches import Batch, Window
 from lsseq.model.base import Extras, SequenceModel
 from lsseq.nn.state import State
+from lsseq.processes.group import ALONE, Processes
 
 
 class Reader(Protocol):
@@ -96,14 +98,29 @@ def _in_order(group: list[tuple[Tensor, Tensor | None]]) -> np.ndarray[tuple[int
 
 
 def read_all(
-    reader: Reader, windows: Iterable[Window], device: torch.device | str, keep: Tokenwise | None = None
+    reader: Reader,
+    windows: Iterable[Window],
+    device: torch.device | str,
+    keep: Tokenwise | None = None,
+    processes: Processes = ALONE,
 ) -> float:
-    """Nats of all tokens of the windows together, summed in float64; with `keep` each one is kept too."""
+    """Nats of all tokens of the windows together, summed in float64; with `keep` each one is kept too.
+
+    Of several processes each reads columns of its own, and all get the sum.
+    """
     total = torch.zeros((), dtype=torch.float64, device=device)
-    for window in windows:
+    for window in _own_columns(windows, processes):
         nll = reader.read(window.batch.to(device), window.fresh)
         # The sum stays on the device: to ask for it here would wait for the device at every window.
         total = total + nll.sum(dtype=torch.float64)
         if keep is not None:
             keep.add(window, nll)
-    return float(total)
+    return float(processes.sum(total))
+
+
+def _own_columns(windows: Iterable[Window], processes: Processes) -> Iterator[Window]:
+    """This process's columns of windows; where there are fewer columns than processes, some have none."""
+    for window in windows:
+        columns = processes.rows(window.batch.targets.shape[1])
+        if columns.stop > columns.start:
+            yield replace(window, batch=window.batch.columns(columns))

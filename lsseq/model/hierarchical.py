@@ -17,6 +17,7 @@ import lsseq.nn as lnn
 from lsseq.model.base import PENALTY, SUMS, Extras
 from lsseq.model.recurrence import Recurrence
 from lsseq.nn.cost import weight_flops
+from lsseq.nn.shards import batch_mean
 from lsseq.nn.state import State
 
 Prior = Callable[[Tensor, Tensor], Tensor]
@@ -161,7 +162,7 @@ def ratio_prior(rates: Sequence[float], weight: float) -> Prior:
     """
 
     def penalty(boundaries: Tensor, probabilities: Tensor) -> Tensor:
-        share, mean = boundaries.detach().mean((0, 1)), probabilities.mean((0, 1))
+        share, mean = batch_mean(boundaries.detach().mean((0, 1))), batch_mean(probabilities.mean((0, 1)))
         n = 1 / boundaries.new_tensor(rates)
         return weight * (n / (n - 1) * ((n - 1) * share * mean + (1 - share) * (1 - mean))).sum()
 

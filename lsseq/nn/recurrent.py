@@ -232,10 +232,13 @@ class Recurrent(Parameters):
         )
 
     def _own_layer(self, k: int, key: int | None, backend: str, every_step: bool) -> _RunLayer:
+        # Here and not when it runs: a backward pass that computes it once more may do so in another thread.
+        draws = None if key is None else Draws.here(key, k)
+
         def run(x: Tensor, states: States, weights: list[Weights]) -> tuple[Tensor, States]:
             layer = Layer(
                 weights=weights[0],
-                draws=None if key is None else Draws.here(key, k),
+                draws=draws,
                 gains=self._gains(k),
                 zoneout_cell=self.zoneout_cell,
                 zoneout_hidden=self.zoneout_hidden,

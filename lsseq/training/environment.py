@@ -22,12 +22,12 @@ from lsseq.nn import explain
 from lsseq.recipe.schema import Training
 from lsseq.runs import RunFolder
 
-_EXACTNESS = ("torch", "device", "threads", "platform", "back_ends")
+_EXACTNESS = ("torch", "device", "threads", "processes", "platform", "back_ends")
 
 
-def environment(training: Training, device: torch.device, model: nn.Module) -> dict[str, Any]:
-    """Versions, machine, threads, back ends, number of parameters, seed, command line, time, and the git commit of a
-    checkout of lsseq."""
+def environment(training: Training, device: torch.device, model: nn.Module, processes: int = 1) -> dict[str, Any]:
+    """Versions, machine, threads of each process, processes, back ends, number of parameters, seed, command line, time,
+    and the git commit of a checkout of lsseq."""
     values = {
         "lsseq": lsseq.__version__,
         "python": platform.python_version(),
@@ -37,6 +37,7 @@ def environment(training: Training, device: torch.device, model: nn.Module) -> d
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "machine": machine_name(device),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "back_ends": explain(model),
         "parameters": count_parameters(model),
         "seed": training.seed,
@@ -58,10 +59,11 @@ def note_environment(folder: RunFolder, values: dict[str, Any], *, resumed: bool
         folder.write_environment(values)
         return []
     folder.write_environment(first | {"resumed": [*first.get("resumed", []), values]})
+    at_first = {"processes": 1} | first  # runs from before there were several do not say it
     return [
-        f"{name} ({_shown(values[name])}, at first {_shown(first.get(name))})"
+        f"{name} ({_shown(values[name])}, at first {_shown(at_first.get(name))})"
         for name in _EXACTNESS
-        if first.get(name) != values[name]
+        if at_first.get(name) != values[name]
     ]
 
 

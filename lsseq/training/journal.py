@@ -64,6 +64,22 @@ class Journal:
             self._hook(failure)
 
 
+class Silence(Journal):
+    """Takes the lines of a process that is not to write them."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        pass
+
+    def sync(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
 def _board(folder: RunFolder, step: int) -> SummaryWriter | None:
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -19,7 +19,7 @@ from lsseq.recipe.schema import Training
 from lsseq.runs import RunFolder, write_checkpoint
 from lsseq.training.budget import Budget
 from lsseq.training.interrupt import Stop
-from lsseq.training.journal import Journal
+from lsseq.training.journal import Journal, Silence
 from lsseq.training.progress import Progress
 from lsseq.training.state import Figures, LoopState
 from lsseq.training.step import check_sums, diverged, make_step
@@ -35,16 +35,20 @@ def train(
 ) -> None:
     """Train from `state` until the budget is used up; lines, figures and checkpoints go to `folder`.
 
+    Of several processes the one that leads writes them, and all save and end after the same step.
+
     Raises:
         RunError: the loss or the gradient is not finite, or the disk is full; the checkpoints are from before it.
         Interrupted: somebody asked to stop; the state was saved after the step that was under way.
     """
     budget = Budget(training)
-    with _disk_full_named(folder), progress, closing(Journal(folder, state.metrics_bytes, state.step)) as journal:
+    together = state.processes
+    with _disk_full_named(folder), progress, closing(_journal(state, folder)) as journal:
         state.final = None
         state.model.train()
-        while not budget.ended(state):
+        while not together.any(budget.ended(state)):
             make_step(state, training)
+            stopping = together.any(stop.requested)
             progress.stepped(state)
 
             if budget.log_due(state):
@@ -61,10 +65,10 @@ def train(
                 state.patience.evaluated(error)
                 progress.evaluated(state)
 
-            if stop.requested or budget.checkpoint_due(state):
+            if stopping or budget.checkpoint_due(state):
                 _save(state, training, journal, folder)
 
-            if stop.requested:
+            if stopping:
                 raise Interrupted(
                     f"interrupted after step {state.step}; the state was saved",
                     hint=f"go on with: {_resuming(folder)}",
@@ -80,7 +84,11 @@ def train(
             progress.evaluated(state)
         state.final = state.latest
         journal.sync()
-        _write(state, folder)
+        write_last(state, folder)
+
+
+def _journal(state: LoopState, folder: RunFolder) -> Journal:
+    return Journal(folder, state.metrics_bytes, state.step) if state.processes.lead else Silence()
 
 
 def _train_line(state: LoopState, training: Training) -> dict[str, Any]:
@@ -117,7 +125,8 @@ def _evaluate(state: LoopState, training: Training, evaluate: Evaluate, journal:
         )
         if state.best is None or error < state.best[objective]:
             state.best = state.latest
-            write_checkpoint(folder.checkpoint("best"), {"weights": state.weights()}, state.values())
+            if state.processes.lead:
+                write_checkpoint(folder.checkpoint("best"), {"weights": state.weights()}, state.values())
     return figures
 
 
@@ -125,11 +134,14 @@ def _save(state: LoopState, training: Training, journal: Journal, folder: RunFol
     check_sums(state, training)
     with state.clock.aside():
         state.metrics_bytes = journal.sync()
-        _write(state, folder)
+        write_last(state, folder)
 
 
-def _write(state: LoopState, folder: RunFolder) -> None:
-    write_checkpoint(folder.checkpoint("last"), *state.save())
+def write_last(state: LoopState, folder: RunFolder) -> None:
+    """Write the checkpoint from which the training goes on; all processes must call this."""
+    tensors, values = state.save()
+    if state.processes.lead:
+        write_checkpoint(folder.checkpoint("last"), tensors, values)
 
 
 @contextmanager

@@ -65,10 +65,12 @@ class Progress:
     Args:
         budget: tells how much is left.
         stream: where to; a bar is drawn only where it is a terminal.
+        silent: nothing is shown.
     """
 
-    def __init__(self, budget: Budget, stream: TextIO | None = None) -> None:
+    def __init__(self, budget: Budget, stream: TextIO | None = None, *, silent: bool = False) -> None:
         self._budget = budget
+        self._silent = silent
         self._stream = stream if stream is not None else sys.stderr
         self._bar: Any = None
         self._task: Any = None
@@ -77,7 +79,7 @@ class Progress:
         self._detectors = Detectors()
 
     def __enter__(self) -> Progress:
-        if self._stream.isatty():
+        if self._stream.isatty() and not self._silent:
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -128,5 +130,5 @@ class Progress:
     def _print(self, text: str) -> None:
         if self._bar is not None:
             self._bar.console.print(text, highlight=False)
-        else:
+        elif not self._silent:
             print(text, file=self._stream, flush=True)

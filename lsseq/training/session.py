@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,8 @@ from lsseq.evaluation.figures import FIGURES
 from lsseq.model.base import SequenceModel
 from lsseq.model.cost import count_parameters
 from lsseq.nn import explain
+from lsseq.processes import place
+from lsseq.processes.group import ALONE, Processes, joined
 from lsseq.recipe import Loaded, dump_recipe, load_recipe
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, read_checkpoint, write_checkpoint
@@ -24,7 +27,7 @@ from lsseq.training.budget import Budget
 from lsseq.training.device import MixedPrecision, choose_device
 from lsseq.training.environment import environment, note_environment
 from lsseq.training.interrupt import stop_on_signals
-from lsseq.training.loop import train
+from lsseq.training.loop import train, write_last
 from lsseq.training.paths import with_absolute_paths
 from lsseq.training.progress import Progress
 from lsseq.training.recalibration import recalibrate
@@ -60,6 +63,8 @@ class Result:
 def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: str | None = None) -> Result:
     """Train the model of a recipe in the run folder `path`.
 
+    Where `torchrun` has started several processes, all of them call this and train one model together.
+
     Args:
         loaded: the recipe.
         path: must not exist, or be empty, unless `resume` is set.
@@ -69,34 +74,53 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
     Raises:
         RequestError: the folder is taken or in use, the device is missing, the text cannot be read, or a resumed run
             would not be the same training.
-        RunError: the training diverged, or the disk is full.
+        RunError: the training diverged, the disk is full, or another process was lost.
         Interrupted: SIGINT or SIGTERM; the state was saved.
     """
     loaded = replace(loaded, recipe=with_absolute_paths(loaded.recipe))
-    with RunFolder.claim(path, resume=resume) as folder, loaded.blame():
-        saved = (folder.checkpoint("last") / MANIFEST).exists()
+    recipe = loaded.recipe
+    with (
+        _claimed(path, resume=resume) as folder,
+        loaded.blame(),
+        joined(choose_device(recipe.training.device)) as processes,
+    ):
+        saved = processes.any((folder.checkpoint("last") / MANIFEST).exists())
         if saved:
             refuse_changes(loaded, load_recipe(str(folder.recipe)).recipe, str(folder))
-        device = prepare_device(loaded.recipe)
-        work = open_work(loaded.recipe)
-        state = build_state(loaded.recipe, work, device)
+        device = prepare_device(recipe)
+        with processes.lead_first():
+            work = open_work(recipe)
+        state = build_state(recipe, work, device, processes)
         if saved:
             _restore(state, folder, work)
-            if state.final is not None and Budget(loaded.recipe.training).ended(state):
+            if processes.any(state.final is not None and Budget(recipe.training).ended(state)):
                 return _result(folder, state, work, finished_before=True)
         elif source is not None:
             start_from(source, state.model, work)
-        work.prepare(device)
-        folder.write_recipe(dump_recipe(loaded.recipe))
-        if other := note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=saved):
-            print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)
-        if not saved:
-            work.save(folder.path)
+        with processes.lead_first():
+            work.prepare(device)
+        if processes.lead:
+            _begin(folder, recipe, work, state, resumed=saved)
         if not saved and source is not None:
             # A run that is killed before its first checkpoint must start from these weights again.
-            write_checkpoint(folder.checkpoint("last"), *state.save())
-        _train(state, loaded.recipe, work, folder)
+            write_last(state, folder)
+        _train(state, recipe, work, folder)
         return _result(folder, state, work)
+
+
+def _claimed(path: Path, *, resume: bool) -> AbstractContextManager[RunFolder]:
+    """The folder, which of several processes only the one that leads makes and locks."""
+    return RunFolder.claim(path, resume=resume) if place.rank() == 0 else nullcontext(RunFolder(path))
+
+
+def _begin(folder: RunFolder, recipe: Recipe, work: Work, state: LoopState, *, resumed: bool) -> None:
+    """Write what a run folder holds besides figures and checkpoints."""
+    folder.write_recipe(dump_recipe(recipe))
+    values = environment(recipe.training, state.device, state.model, state.processes.size)
+    if other := note_environment(folder, values, resumed=resumed):
+        print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)
+    if not resumed:
+        work.save(folder.path)
 
 
 def start_run(loaded: Loaded, path: Path, fill: Callable[[SequenceModel, Work], Value]) -> Value:
@@ -152,11 +176,11 @@ def prepare_device(recipe: Recipe) -> torch.device:
     return device
 
 
-def build_state(recipe: Recipe, work: Work, device: torch.device) -> LoopState:
+def build_state(recipe: Recipe, work: Work, device: torch.device, processes: Processes = ALONE) -> LoopState:
     """The state before the first step; the seed governs the initial weights and everything that is drawn after them."""
     torch.manual_seed(recipe.training.seed)
     model = work.build_model().to(device)
-    state = LoopState.start(model, work.windows, recipe.training, device)
+    state = LoopState.start(model, work.windows, recipe.training, device, processes)
     state.text = work.fingerprint
     return state
 
@@ -184,23 +208,25 @@ def start_from(source: str, model: SequenceModel, work: Work) -> None:
 
 def _train(state: LoopState, recipe: Recipe, work: Work, folder: RunFolder) -> None:
     def evaluate(model: SequenceModel) -> Figures:
-        return _measure(model, work, state.device)
+        return _measure(model, work, state.device, state.processes)
 
-    print(
-        f"{folder}: {count_parameters(state.model):,} parameters, {state.windows.tokens_per_epoch:,} tokens an epoch, "
-        f"{_place(state.device)}" + (f", going on after step {state.step}" if state.step else ""),
-        *explain(state.model),
-        sep="\n",
-        file=sys.stderr,
-    )
+    lead = state.processes.lead
+    if lead:
+        print(
+            f"{folder}: {count_parameters(state.model):,} parameters, {state.windows.tokens_per_epoch:,} tokens an "
+            f"epoch, {_place(state)}" + (f", going on after step {state.step}" if state.step else ""),
+            *explain(state.model),
+            sep="\n",
+            file=sys.stderr,
+        )
     with stop_on_signals() as stop:
-        train(state, recipe.training, evaluate, folder, Progress(Budget(recipe.training)), stop)
+        train(state, recipe.training, evaluate, folder, Progress(Budget(recipe.training), silent=not lead), stop)
 
 
-def _measure(model: SequenceModel, work: Work, device: torch.device) -> Figures:
+def _measure(model: SequenceModel, work: Work, device: torch.device, processes: Processes = ALONE) -> Figures:
     """The figures F of the validation split, with statistics of these very weights where the model has some."""
     recalibrate(model, work.windows, device)
-    return work.measure(model, device)
+    return work.measure(model, device, processes)
 
 
 def _restore(state: LoopState, folder: RunFolder, work: Work) -> None:
@@ -239,8 +265,9 @@ def _shape(tensor: torch.Tensor | None) -> str:
     return "absent" if tensor is None else "×".join(map(str, tensor.shape))
 
 
-def _place(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+def _place(state: LoopState) -> str:
+    several = f"{state.processes.size} processes, each " if state.processes.size > 1 else ""
+    if state.device.type == "cuda":
+        return several + torch.cuda.get_device_name(state.device)
     threads = torch.get_num_threads()
-    return f"{threads} CPU thread" + ("s" if threads > 1 else "")
+    return f"{several}{threads} CPU thread" + ("s" if threads > 1 else "")

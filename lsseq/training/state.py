@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lsseq.data.batches import TrainingWindows
+from lsseq.data.share import Share
 from lsseq.model.base import Extras, SequenceModel
 from lsseq.nn.state import State, flatten_state, map_state, unflatten_state
+from lsseq.processes.group import ALONE, Processes
 from lsseq.recipe.schema import Training
 from lsseq.training.averaging import Averaging
 from lsseq.training.device import MixedPrecision
@@ -42,13 +44,15 @@ class LoopState:
     precision: MixedPrecision
     meter: Meter
     device: torch.device
+    processes: Processes = ALONE
+    """Those that train the model together; each holds its rows of the recurrent state, and the same of all else."""
     clock: Clock = field(default_factory=Clock)
     patience: Patience = field(default_factory=Patience)
     """For early stopping."""
     text: str = ""
     """Fingerprint of the text that is trained on; a run goes on only with the same."""
     recurrent: State = None
-    """The state of the recurrence behind the last window, cut off from its graph."""
+    """The state of the recurrence behind the last window, cut off from its graph: this process's rows."""
     step: int = 0
     """Steps of the optimiser."""
     epoch: int = 0
@@ -71,22 +75,29 @@ class LoopState:
 
     @classmethod
     def start(
-        cls, model: SequenceModel, windows: TrainingWindows, training: Training, device: torch.device
+        cls,
+        model: SequenceModel,
+        windows: TrainingWindows,
+        training: Training,
+        device: torch.device,
+        processes: Processes = ALONE,
     ) -> LoopState:
-        """The state before the first step.
+        """The state before the first step; `windows` are those of whole batches.
 
         Raises:
-            KeyFault: the device cannot train in `training.precision`.
+            KeyFault: the device cannot train in `training.precision`, or the processes cannot share `training.batch`.
         """
+        rows = processes.even_rows(training.batch)
         return cls(
             model=model,
-            windows=windows,
+            windows=windows if processes.size == 1 else Share(windows, rows),
             optimizer=build_optimizer(model.parameters(), training),
             schedule=Schedule(training.schedule, total_steps(training, windows)),
             averaging=Averaging(training.averaging, model),
             precision=MixedPrecision(training.precision, device),
             meter=Meter(device),
             device=device,
+            processes=processes,
         )
 
     def weights(self) -> dict[str, Tensor]:
@@ -101,11 +112,15 @@ class LoopState:
         return {"step": self.step, "epoch": self.epoch, "tokens": self.tokens, "best": self.best, "final": self.final}
 
     def save(self) -> tuple[Tensors, dict[str, Any]]:
-        """The tensors in the groups `weights` and `training`, and the values that JSON can hold."""
+        """The tensors in the groups `weights` and `training`, and the values that JSON can hold.
+
+        It does not show how many processes there are: the recurrent state is that of the whole batch. All of them must
+        call this.
+        """
         training = {
             **_prefixed("optimizer", optimizer_state(self.optimizer)),
             **_prefixed("own", self.averaging.own_weights()),
-            **flatten_state(self.recurrent, "recurrent"),
+            **flatten_state(map_state(self.processes.gather_rows, self.recurrent), "recurrent"),
             "generator.cpu": torch.get_rng_state(),
         }
         if self.device.type == "cuda":
@@ -135,7 +150,7 @@ class LoopState:
         self.model.load_state_dict(tensors["weights"])
         self.averaging.restore(loop["averaging"], _without("own", training))
         restore_optimizer(self.optimizer, _without("optimizer", training))
-        self.recurrent = map_state(lambda tensor: tensor.to(self.device), unflatten_state(training, "recurrent"))
+        self.recurrent = map_state(self._own_rows, unflatten_state(training, "recurrent"))
         self.windows.seek(loop["windows"])
         self.schedule.restore(loop["schedule"])
         if loop["scaler"]:
@@ -151,6 +166,9 @@ class LoopState:
         torch.set_rng_state(training["generator.cpu"].cpu())
         if self.device.type == "cuda" and "generator.cuda" in training:
             torch.cuda.set_rng_state(training["generator.cuda"].cpu(), self.device)
+
+    def _own_rows(self, tensor: Tensor) -> Tensor:
+        return tensor[..., self.processes.rows(tensor.shape[-2]), :].contiguous().to(self.device)
 
 
 def total_steps(training: Training, windows: TrainingWindows) -> int | None:

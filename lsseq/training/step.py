@@ -11,6 +11,7 @@ from torch import nn
 from lsseq.data.batches import TrainingWindows, Window
 from lsseq.errors import RunError
 from lsseq.model.base import Output
+from lsseq.nn.shards import part_of_batch
 from lsseq.nn.state import detach_state
 from lsseq.recipe.schema import Training
 from lsseq.training.clipping import clip_gradient, clipped_update
@@ -28,26 +29,33 @@ def make_step(state: LoopState, training: Training) -> None:
         RunError: the loss or the gradient norm is not finite.
     """
     windows = _next_windows(state.windows, training.accumulate)
-    targets = [window.batch.tokens for window in windows]
-    steps = sum(window.batch.steps for window in windows)
+    targets, steps = sum(window.targets for window in windows), sum(window.steps for window in windows)
+    rows = state.processes.rows(training.batch)
     scaler = state.precision.scaler
 
     state.model.at_epoch(state.epoch)
     state.optimizer.zero_grad(set_to_none=True)
     nll = torch.zeros((), device=state.device)
-    for window, count in zip(windows, targets, strict=True):
-        with state.precision.autocast():
-            output: Output = state.model(window.batch.to(state.device), None if window.fresh else state.recurrent)
-        # Windows may differ in length: weighted so, the gradient is that of the mean over all their targets.
-        share = count / sum(targets)
-        torch.autograd.backward(scaler.scale(output.loss * share))
+    for window in windows:
+        # Windows may differ in length: weighted so, the gradient is that of the mean over all their targets, those of
+        # other processes too.
+        share = window.batch.tokens / targets
+        with part_of_batch(rows.start, state.processes.mean if state.processes.size > 1 else None):
+            with state.precision.autocast():
+                output: Output = state.model(window.batch.to(state.device), None if window.fresh else state.recurrent)
+            torch.autograd.backward(scaler.scale(output.loss * share))
         nll = nll + output.nll * share
         state.recurrent = detach_state(output.state)
+    part = windows[-1].batch.tokens / windows[-1].targets
+    told = {name: value.detach() * part for name, value in output.extras.items() if value.dim() <= 1}
 
     lr_scale = sum(window.lr_scale for window in windows) / len(windows)
     state.lr = training.lr * lr_scale * state.schedule.factor(state.step + 1, state.epoch)
     set_learning_rate(state.optimizer, state.lr)
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    # Layers that a step leaves out are the same in all processes.
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    state.processes.add_up([*gradients, nll, *told.values()])
     scaler.unscale_(state.optimizer)
     norm = clip_gradient(parameters, training.clip, training.clip_by)
     if scaler.is_enabled():
@@ -59,12 +67,12 @@ def make_step(state: LoopState, training: Training) -> None:
     scaler.update()
 
     state.averaging.stepped(state.epoch)
-    state.meter.add(nll, norm, sum(targets), steps)
+    state.meter.add(nll, norm, targets, steps)
     state.step += 1
     state.tokens += steps
     state.epoch_ended = windows[-1].ends_epoch
     state.epoch = windows[-1].epoch + int(state.epoch_ended)
-    state.told = {name: value.detach() for name, value in output.extras.items() if value.dim() <= 1}
+    state.told = told
 
 
 def check_sums(state: LoopState, training: Training) -> tuple[float, float]:

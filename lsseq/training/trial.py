@@ -17,8 +17,10 @@ from lsseq.data.tasks.examples import at_the_end
 from lsseq.model.base import SequenceModel
 from lsseq.model.cost import count_parameters
 from lsseq.model.factory import build_answering, build_model
+from lsseq.processes.group import Processes, joined
 from lsseq.recipe import KeyFault
 from lsseq.recipe.schema import Recipe
+from lsseq.training.device import choose_device
 from lsseq.training.session import prepare_device
 from lsseq.training.state import LoopState, total_steps
 from lsseq.training.step import make_step
@@ -51,15 +53,23 @@ class Trial:
 def try_recipe(recipe: Recipe) -> Trial:
     """Build the model of a recipe and time a few steps.
 
+    Where `torchrun` has started several processes, all of them call this and share each step.
+
     Raises:
         RequestError: as a training would, before its first step.
     """
+    with joined(choose_device(recipe.training.device)) as processes:
+        return _try(recipe, processes)
+
+
+def _try(recipe: Recipe, processes: Processes) -> Trial:
     device = prepare_device(recipe)
     training = recipe.training
     torch.manual_seed(training.seed)
-    model, windows, vocabulary_size = _parts(recipe)
+    with processes.lead_first():
+        model, windows, vocabulary_size = _parts(recipe)
     model.to(device).train()
-    state = LoopState.start(model, windows, training, device)
+    state = LoopState.start(model, windows, training, device, processes)
     times = []
     for _ in range(STEPS):
         begin = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from lsseq.evaluation import measure_split
 from lsseq.evaluation.answers import measure_examples
 from lsseq.model.base import SequenceModel
 from lsseq.model.factory import build_answering, build_model
+from lsseq.processes.group import ALONE, Processes
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, load_run, load_task
 from lsseq.training.state import Figures
@@ -38,8 +40,8 @@ class Work(ABC):
         """The recipe's model for it, freshly initialised from PyTorch's default generator."""
 
     @abstractmethod
-    def measure(self, model: SequenceModel, device: torch.device) -> Figures:
-        """The figures F of the validation split, for a model in evaluation mode."""
+    def measure(self, model: SequenceModel, device: torch.device, processes: Processes = ALONE) -> Figures:
+        """The figures F of the validation split, for a model in evaluation mode; several processes share the work."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -72,10 +74,10 @@ class TextWork(Work):
     def build_model(self) -> SequenceModel:
         return build_model(self.recipe.model, len(self.data.vocabulary))
 
-    def measure(self, model: SequenceModel, device: torch.device) -> Figures:
+    def measure(self, model: SequenceModel, device: torch.device, processes: Processes = ALONE) -> Figures:
         valid, evaluation = self.data.splits["valid"], self.recipe.evaluation
-        streams = evaluation.training_streams
-        return measure_split(model, valid, self.data.vocabulary, evaluation, streams=streams, device=device)
+        options: dict[str, Any] = {"streams": evaluation.training_streams, "device": device, "processes": processes}
+        return measure_split(model, valid, self.data.vocabulary, evaluation, **options)
 
     def save(self, folder: Path) -> None:
         self.data.vocabulary.save(folder)
@@ -107,8 +109,8 @@ class TaskWork(Work):
     def build_model(self) -> SequenceModel:
         return build_answering(self.recipe.model, self.examples.form)
 
-    def measure(self, model: SequenceModel, device: torch.device) -> Figures:
-        return measure_examples(model, self.examples, "valid", device=device)
+    def measure(self, model: SequenceModel, device: torch.device, processes: Processes = ALONE) -> Figures:
+        return measure_examples(model, self.examples, "valid", device=device, processes=processes)
 
     def save(self, folder: Path) -> None:
         self.examples.save(folder)

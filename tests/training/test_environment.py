@@ -57,6 +57,17 @@ def test_sessions_add_up(tmp_path: Path) -> None:
     assert json.loads(folder.environment.read_text()) == first | {"resumed": [first, other]}
 
 
+def test_other_processes_add_up_in_another_order(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    one, two = (environment(toy_training(), CPU, MODEL, processes) for processes in (1, 2))
+    note_environment(folder, one, resumed=False)
+    assert note_environment(folder, two, resumed=True) == ["processes (2, at first 1)"]
+    # A run from before there were several says nothing of them.
+    del one["processes"]
+    folder.write_environment(one)
+    assert note_environment(folder, one | {"processes": 1}, resumed=True) == []
+
+
 @pytest.mark.parametrize("content", [None, b"", b'{"torch": ', b"[]", b"\xff"])
 def test_a_run_goes_on_without_its_first_environment(tmp_path: Path, content: bytes | None) -> None:
     folder = RunFolder(tmp_path)

@@ -12,6 +12,7 @@ import click
 from lsseq.cli.common import json_option, print_json, say
 from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
+from lsseq.processes import place
 
 if TYPE_CHECKING:
     from lsseq.recipe import Loaded
@@ -67,10 +68,17 @@ def command(
         _dry_run(loaded, as_json)
         return
     _refuse_early(path, resume, source)
+    if place.restarts() and not (resume and run):
+        raise RequestError(
+            "`torchrun --max-restarts` starts this command once more, which would find its run folder taken",
+            hint="give --run DIR --resume: where there is nothing to resume, it starts",
+        )
 
     from lsseq.training.session import train_recipe
 
     result = train_recipe(loaded, path, resume=resume, source=source)
+    if place.rank() > 0:
+        return
     if as_json:
         values = asdict(result)
         del values["has_test"], values["is_text"], values["finished_before"]
@@ -109,8 +117,9 @@ def _refuse_early(path: Path, resume: bool, source: str | None) -> None:
     """What can be refused before torch is imported."""
     from lsseq.runs import RunFolder
 
-    with RunFolder.claim(path, resume=resume):
-        pass
+    if place.rank() == 0:
+        with RunFolder.claim(path, resume=resume):
+            pass
     if source is not None:
         RunFolder.open(source)
 
@@ -120,6 +129,8 @@ def _dry_run(loaded: Loaded, as_json: bool) -> None:
 
     with loaded.blame():
         trial = try_recipe(loaded.recipe)
+    if place.rank() > 0:
+        return
     if as_json:
         values = asdict(trial)
         if trial.vocabulary_size is None:

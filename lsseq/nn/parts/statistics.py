@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lsseq.nn.shards import batch_mean, has_other_parts
+
 EPSILON = 1e-5
 MOMENTUM = 0.05
 """Weight of a new batch in the running averages: that of the authors' program for text."""
@@ -59,11 +61,11 @@ class StepNorm(nn.Module):
             at = (step + torch.arange(T, device=step.device).unsqueeze(1)).clamp(max=len(self.mean) - 1)
             at = at if u.dim() == 3 else at[0]
             return (u - self.mean[at]) * torch.rsqrt(self.variance[at] + EPSILON)
-        if u.shape[-2] < 2 or bool((step != step[0]).any()):
+        if (u.shape[-2] < 2 and not has_other_parts()) or bool((step != step[0]).any()):
             raise ValueError("batch normalisation is trained with two rows or more, all at the same step")
-        mean = u.mean(-2)
+        mean = batch_mean(u.mean(-2))
         centred = u - mean.unsqueeze(-2)
-        variance = centred.square().mean(-2)
+        variance = batch_mean(centred.square().mean(-2))
         self._take(int(step[0]), mean.detach().view(T, -1), variance.detach().view(T, -1))
         return centred * torch.rsqrt(variance + EPSILON).unsqueeze(-2)
 

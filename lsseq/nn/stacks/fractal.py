@@ -122,12 +122,14 @@ class FractalStack(Stack):
         states = self._states(x, state)
         alive = self._alive(x.shape[1])
         used = self._used(alive)
+        # What the rows at hand leave out by chance, other rows of the batch in other processes may compute.
+        skips = self.drop_path is not None and self.drop_path.over == "batch"
         read, joined = {0: x}, x
         for (first, place, columns), kept in zip(self._joins(), alive, strict=True):
             outputs = []
             for layer, column in enumerate(columns, first):
                 source = read[place - self._span(column)]
-                output, states[layer] = _run(self._cell(layer, column), source, states[layer], used[layer])
+                output, states[layer] = _run(self._cell(layer, column), source, states[layer], used[layer], skips)
                 outputs.append(output)
             norm = self._norm(place)
             joined = _mean(outputs, kept) if norm is None else norm(_mean(outputs, kept))
@@ -254,11 +256,12 @@ def _mean(outputs: Sequence[Tensor], alive: Tensor | None) -> Tensor:
     return total
 
 
-def _run(layer: nn.Module, x: Tensor, before: State, used: Tensor | None) -> tuple[Tensor, State]:
-    """A layer's output, and its state, which stays in the rows (1, B, 1) that do not use it."""
+def _run(layer: nn.Module, x: Tensor, before: State, used: Tensor | None, skips: bool) -> tuple[Tensor, State]:
+    """A layer's output, and its state, which stays in the rows (1, B, 1) that do not use it; with `skips` nothing is
+    computed where none does."""
     if used is None or used.all():
         return run(layer, x, before)
-    if not used.any():
+    if skips and not used.any():
         return torch.zeros_like(x), before
     output, after = run(layer, x, before)
     return output, choose_rows(used[0].to(x.device), after, before)
