@@ -41,6 +41,11 @@ class RunFolder:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
+    @property
+    def nonfinite(self) -> Path:
+        """The last step whose loss or gradient was not finite, as a checkpoint."""
+        return self.path / "nonfinite"
+
     def checkpoint(self, name: str) -> Path:
         """The folder of the checkpoint `best` or `last`."""
         return self.path / "checkpoints" / name
