@@ -85,7 +85,6 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         elif source is not None:
             start_from(source, state.model, work)
         work.prepare(device)
-        folder.write_recipe(dump_recipe(loaded.recipe))
         if other := note_environment(folder, environment(loaded.recipe.training, device, state.model), resumed=saved):
             print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)
         if not saved:
@@ -93,6 +92,7 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         if not saved and source is not None:
             # A run that is killed before its first checkpoint must start from these weights again.
             write_checkpoint(folder.checkpoint("last"), *state.save())
+        folder.write_recipe(dump_recipe(loaded.recipe))
         _train(state, loaded.recipe, work, folder)
         return _result(folder, state, work)
 
@@ -125,7 +125,6 @@ def start_run(loaded: Loaded, path: Path, fill: Callable[[SequenceModel, Work], 
         work.save(folder.path)
         write_checkpoint(folder.checkpoint("best"), {"weights": state.weights()}, state.values())
         write_checkpoint(folder.checkpoint("last"), *state.save())
-        # The last of all, since it makes the folder a run: without its checkpoint this one would start anew.
         folder.write_recipe(dump_recipe(loaded.recipe))
         return value
 
