@@ -109,15 +109,18 @@ class Course:
                 raise Lost(f"{folder}: {error.message}") from error
             if not all(tensor.isfinite().all() for tensor in tensors["weights"].values()):
                 raise Lost(f"{folder}: weights that are not finite")
-            step = values["step"]
-            if name == "last" and self.lines_until(step) != [line for line in lines_of(run) if line["step"] <= step]:
-                raise Lost(f"{run}: its lines up to step {step} are others")
+            if name == "last" and not self._has_lines(run, values):
+                raise Lost(f"{run}: its lines up to step {values['step']} are others")
         lines = lines_of(run)
         if lines != self.lines[: len(lines)]:
             raise Lost(f"{run}: its lines are others")
 
-    def lines_until(self, step: int) -> list[dict[str, Any]]:
-        return [line for line in self.lines if line["step"] <= step]
+    def _has_lines(self, run: RunFolder, values: dict[str, Any]) -> bool:
+        """Whether a run has all lines up to its checkpoint, but that of an evaluation that is still to be made."""
+        step = values["step"]
+        pending = (step, "valid") if values["loop"]["to_evaluate"] else None
+        expected = [line for line in self.lines if line["step"] <= step and (line["step"], line["split"]) != pending]
+        return expected == [line for line in lines_of(run) if line["step"] <= step]
 
     def finish(self, run: RunFolder, fault: Fault | None = None) -> None:
         """Go on to the end and compare.
