@@ -61,6 +61,10 @@ def group() -> None:
 
 
 def _fail(error: LsseqError) -> NoReturn:
+    if isinstance(error, Interrupted):
+        # The process is ending already; who asks again is not to see a traceback.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     if speaks_first():
         click.echo(render(error), err=True)
     sys.exit(error.exit_code)
@@ -104,6 +108,13 @@ def _help_of(ctx: click.Context | None) -> str | None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line; never returns."""
+    try:
+        _main(argv)
+    except KeyboardInterrupt:  # One more, while the first was being answered.
+        _fail(Interrupted("interrupted"))
+
+
+def _main(argv: list[str] | None) -> NoReturn:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or bool(os.environ.get("LSSEQ_DEBUG"))
     args = [arg for arg in args if arg != "--debug"] or ["--help"]

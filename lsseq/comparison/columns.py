@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lsseq.comparison.group import Group
 from lsseq.comparison.row import Row
-from lsseq.training.progress import duration
+from lsseq.training.progress import duration, number
 
 _BACK_END = re.compile(r"[^:]*: (\w+)")
 """The back end's name in a line such as `LSTM in training: fused (...): ...`."""
@@ -57,7 +57,7 @@ def figure(value: float, metric: str) -> str:
     """As many decimals as can be compared: one of perplexities, else three; small errors in four digits."""
     if metric == "mse":
         return f"{value:.4g}"
-    return f"{value:.1f}" if metric == "perplexity" else f"{value:.3f}"
+    return number(value, 1 if metric == "perplexity" else 3)
 
 
 def published(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
@@ -43,14 +44,19 @@ def replace(path: Path, content: bytes) -> None:
     except Exception:
         remove([new])
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to the disk."""
+def unfinished(folder: Path) -> list[Path]:
+    """What a `replace` that was killed has left in a folder."""
+    return [path for path in folder.iterdir() if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name)]
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
     if os.name == "nt":  # Windows has no handle for a folder; its file system keeps a journal of names.
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from lsseq.errors import RequestError, nearest
-from lsseq.runs.files import remove, replace
+from lsseq.runs.files import remove, replace, sync, unfinished
 
 RUNS = Path("runs")
 """Where runs lie that are given by name: in the working folder."""
+BEFORE_THE_RECIPE = {"environment.json", "vocabulary.json", "sentencepiece.model", "task.json", "checkpoints"}
+"""What a new run consists of before its recipe makes it one."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class RunFolder:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
+    @property
+    def nonfinite(self) -> Path:
+        """The last step whose loss or gradient was not finite, as a checkpoint."""
+        return self.path / "nonfinite"
+
     def checkpoint(self, name: str) -> Path:
         """The folder of the checkpoint `best` or `last`."""
         return self.path / "checkpoints" / name
@@ -60,18 +68,19 @@ class RunFolder:
         """Make the folder, or take it over to resume, and keep every other training out until the block ends.
 
         A folder to which nothing was written meanwhile is removed again, so that a request that fails leaves no trace.
+        What is left of a run that was killed before it was one is removed, too.
 
         Raises:
             RequestError: a run lies there already and `resume` is not set, or files that are no run, or another process
                 trains there.
         """
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise RequestError(f"`{path}` cannot be a run folder: there is a file of that name") from error
+        claimed_before = _lock_file(path).exists()
         with _locked(path):
             run = cls(path)
+            remove(unfinished(path))
+            if claimed_before and not run.recipe.is_file():
+                _remove_beginning(path)
             if _contents(path) and not run.recipe.is_file():
                 remove([_lock_file(path)])
                 raise RequestError(
@@ -88,8 +97,8 @@ class RunFolder:
             finally:
                 if not _contents(path):
                     remove([_lock_file(path)])
-                    for folder in made:
-                        if not any(folder.iterdir()):
+                    with suppress(OSError):  # It is not empty any more, or somebody else has removed it.
+                        for folder in made:
                             folder.rmdir()
 
     def in_use(self) -> bool:
@@ -102,6 +111,10 @@ class RunFolder:
             return False
 
     def write_recipe(self, text: str) -> None:
+        """Write the recipe of a new run last, since it makes the folder a run."""
+        for path in self.path.iterdir():
+            if path.is_file():
+                sync(path)
         replace(self.recipe, text.encode())
 
     def write_environment(self, values: Mapping[str, Any]) -> None:
@@ -143,6 +156,14 @@ def _contents(path: Path) -> list[Path]:
     return [entry for entry in path.iterdir() if entry != _lock_file(path)]
 
 
+def _remove_beginning(path: Path) -> None:
+    """Empty a folder in which a new run was killed before it had a recipe; anything else is left as it is."""
+    contents = _contents(path)
+    if {entry.name for entry in contents} <= BEFORE_THE_RECIPE:
+        remove(entry for entry in contents if not entry.is_dir())
+        shutil.rmtree(path / "checkpoints", ignore_errors=True)
+
+
 def _free_name(path: Path) -> Path:
     return next(free for n in range(2, 10_000) if not (free := path.with_name(f"{path.name}-{n}")).exists())
 
@@ -161,7 +182,13 @@ def _locked(path: Path) -> Iterator[None]:
 def _open_lock(path: Path) -> IO[str]:
     lock = _lock_file(path)
     while True:
-        file = lock.open("a+", encoding="ascii")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            file = lock.open("a+", encoding="ascii")
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RequestError(f"`{path}` cannot be a run folder: there is a file of that name") from error
+        except FileNotFoundError:
+            continue  # Another process has removed the folder, in which it had nothing to do.
         if not _lock(file):
             file.seek(0)
             owner = file.read().strip()
@@ -171,8 +198,9 @@ def _open_lock(path: Path) -> IO[str]:
                 hint="wait until that training ends, or choose another folder with --run",
             )
         # Another process may have removed the file between our opening and our locking it.
-        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                return file
         file.close()
 
 

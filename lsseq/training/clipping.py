@@ -17,21 +17,25 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     return norm
 
 
-@torch.no_grad()
-def clip_gradient(parameters: Sequence[nn.Parameter], limit: float | None, by: ClipBy) -> Tensor:
-    """Limit the gradients in place, by their total norm or each element; the norm as it was before.
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The norm of the whole gradient. It waits for no device: a norm that is not finite shows in the value."""
+    return total_norm(_gradients(parameters))
 
-    Nothing here waits for the device: a norm that is not finite shows in the value returned.
-    """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = total_norm(gradients)
+
+@torch.no_grad()
+def clip_gradient(parameters: Sequence[nn.Parameter], norm: Tensor, limit: float | None, by: ClipBy) -> None:
+    """Limit the gradients in place, by their `norm`, that of `gradient_norm`, or each element."""
+    gradients = _gradients(parameters)
     if limit is not None and by == "norm":
         # The same arithmetic as torch.nn.utils.clip_grad_norm_.
         torch._foreach_mul_(gradients, torch.clamp(limit / (norm + 1e-6), max=1.0))
     elif limit is not None and by == "value":
         torch._foreach_clamp_min_(gradients, -limit)
         torch._foreach_clamp_max_(gradients, limit)
-    return norm
+
+
+def _gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 @torch.no_grad()

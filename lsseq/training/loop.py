@@ -9,20 +9,22 @@ import errno
 import math
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import Any
 
 from lsseq.errors import Interrupted, RunError
 from lsseq.evaluation.figures import FIGURES
 from lsseq.model.base import SequenceModel
+from lsseq.processes.group import Processes
 from lsseq.recipe.schema import Training
 from lsseq.runs import RunFolder, write_checkpoint
 from lsseq.training.budget import Budget
-from lsseq.training.interrupt import Stop
+from lsseq.training.interrupt import Stop, Stopped
 from lsseq.training.journal import Journal, Silence
+from lsseq.training.nonfinite import NonFiniteError, diverged
 from lsseq.training.progress import Progress
 from lsseq.training.state import Figures, LoopState
-from lsseq.training.step import check_sums, diverged, make_step
+from lsseq.training.step import check_sums, make_step
 
 Evaluate = Callable[[SequenceModel], Figures]
 """The figures F of the validation split, for a model in evaluation mode."""
@@ -39,40 +41,44 @@ def train(
 
     Raises:
         RunError: the loss or the gradient is not finite, or the disk is full; the checkpoints are from before it.
-        Interrupted: somebody asked to stop; the state was saved after the step that was under way.
+        Interrupted: somebody asked to stop; the state was saved after the step that was under way. An evaluation that
+            was under way is given up, and made when the run goes on.
     """
     budget = Budget(training)
     together = state.processes
-    with _disk_full_named(folder), progress, closing(_journal(state, folder)) as journal:
+    with _named(folder, together), progress, closing(_journal(state, folder)) as journal:
         state.final = None
         state.model.train()
-        while not together.any(budget.ended(state)):
-            make_step(state, training)
+        while state.to_evaluate or not together.any(budget.ended(state)):
+            if not state.to_evaluate:
+                _step(state, training, folder, progress)
+                progress.stepped(state)
+
+                if budget.log_due(state):
+                    line = _train_line(state, training)
+                    journal.write(line)
+                    progress.logged(line)
+                    state.begin_line()
+
+                state.to_evaluate = budget.evaluation_due(state)
+
+            if state.to_evaluate:
+                with suppress(Stopped):
+                    figures = _evaluate(state, training, evaluate, journal, folder, stop)
+                    error = figures[state.model.objective]
+                    state.schedule.evaluated(error)
+                    state.averaging.evaluated(error)
+                    state.patience.evaluated(error)
+                    progress.evaluated(state)
+                    state.to_evaluate = False
+
+            # Asked once: what is requested while this runs waits for the next step.
             stopping = together.any(stop.requested)
-            progress.stepped(state)
-
-            if budget.log_due(state):
-                line = _train_line(state, training)
-                journal.write(line)
-                progress.logged(line)
-                state.meter.reset(state.clock.training())
-
-            if budget.evaluation_due(state):
-                figures = _evaluate(state, training, evaluate, journal, folder)
-                error = figures[state.model.objective]
-                state.schedule.evaluated(error)
-                state.averaging.evaluated(error)
-                state.patience.evaluated(error)
-                progress.evaluated(state)
-
             if stopping or budget.checkpoint_due(state):
                 _save(state, training, journal, folder)
 
             if stopping:
-                raise Interrupted(
-                    f"interrupted after step {state.step}; the state was saved",
-                    hint=f"go on with: {_resuming(folder)}",
-                )
+                raise _interrupted(state, folder)
 
         # The lines from here on are no part of the state that is saved: a run that goes on with a larger budget cuts
         # them off again and continues as if it had never stopped.
@@ -80,7 +86,11 @@ def train(
         if state.meter.steps:
             journal.write(_train_line(state, training))
         if state.latest is None or state.latest["step"] != state.step:
-            _evaluate(state, training, evaluate, journal, folder)
+            try:
+                _evaluate(state, training, evaluate, journal, folder, stop)
+            except Stopped:
+                write_last(state, folder)
+                raise _interrupted(state, folder) from None
             progress.evaluated(state)
         state.final = state.latest
         journal.sync()
@@ -89,6 +99,20 @@ def train(
 
 def _journal(state: LoopState, folder: RunFolder) -> Journal:
     return Journal(folder, state.metrics_bytes, state.step) if state.processes.lead else Silence()
+
+
+def _step(state: LoopState, training: Training, folder: RunFolder, progress: Progress) -> None:
+    """Make a step, or leave one out that is not finite, where the recipe asks for it."""
+    try:
+        make_step(state, training)
+    except NonFiniteError as fault:
+        if training.nonfinite == "stop":
+            raise
+        state.skips.skip(fault)
+        if state.processes.lead:
+            progress.warned(f"{fault.what}: it was left out; {fault.keep(folder)}")
+    else:
+        state.skips.in_a_row = 0
 
 
 def _train_line(state: LoopState, training: Training) -> dict[str, Any]:
@@ -103,18 +127,28 @@ def _train_line(state: LoopState, training: Training) -> dict[str, Any]:
         "tokens_per_second": state.meter.tokens / max(seconds, 1e-9),
         "seconds": state.clock.total(),
         "grad_norm": norm,
+        **({"skipped": state.skips.since_line} if training.nonfinite == "skip" else {}),
         **{name: value.tolist() for name, value in state.told.items()},
     }
 
 
-def _evaluate(state: LoopState, training: Training, evaluate: Evaluate, journal: Journal, folder: RunFolder) -> Figures:
-    """Measure the model on the validation split and keep it where it is the best so far."""
+def _evaluate(
+    state: LoopState, training: Training, evaluate: Evaluate, journal: Journal, folder: RunFolder, stop: Stop
+) -> Figures:
+    """Measure the model on the validation split and keep it where it is the best so far.
+
+    Raises:
+        Stopped: somebody asked to stop before it was measured.
+    """
     check_sums(state, training)
     with state.clock.aside():
         state.model.eval()
-        with state.averaging.applied():
-            measured = evaluate(state.model)
-        state.model.train()
+        try:
+            # Of several processes none gives up alone: the others would wait for it.
+            with state.averaging.applied(), stop.at_once() if state.processes.size == 1 else nullcontext():
+                measured = evaluate(state.model)
+        finally:
+            state.model.train()
         figures = {name: measured[name] for name in FIGURES if name in measured}
         error = figures[(objective := state.model.objective)]
         if not math.isfinite(error):
@@ -144,10 +178,30 @@ def write_last(state: LoopState, folder: RunFolder) -> None:
         write_checkpoint(folder.checkpoint("last"), tensors, values)
 
 
+def _interrupted(state: LoopState, folder: RunFolder) -> Interrupted:
+    return Interrupted(
+        f"interrupted after step {state.step}; the state was saved", hint=f"go on with: {_resuming(folder)}"
+    )
+
+
 @contextmanager
-def _disk_full_named(folder: RunFolder) -> Iterator[None]:
+def _named(folder: RunFolder, processes: Processes) -> Iterator[None]:
+    """Errors that end a training say what is left of it, and how it goes on."""
     try:
         yield
+    except NonFiniteError as fault:
+        if processes.lead:
+            fault.hint = f"{fault.hint}, and {fault.keep(folder)}"
+        if fault.skippable:
+            fault.hint = (
+                f"{fault.hint}; without such steps it goes on with: {_resuming(folder)} training.nonfinite=skip"
+            )
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted at once; nothing was saved since the last checkpoint",
+            hint=f"go on from there with: {_resuming(folder)}",
+        ) from None
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise

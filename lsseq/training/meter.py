@@ -46,6 +46,7 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self._finite = torch.zeros(2, dtype=torch.int64, device=device)
         self.targets = 0
         self.tokens = 0
         self.steps = 0
@@ -55,6 +56,8 @@ class Meter:
     def add(self, nll: Tensor, norm: Tensor, targets: int, tokens: int) -> None:
         """Add a step: its mean nll in nats a target, the norm of its gradient, the targets, and the tokens it read."""
         self._sums += torch.stack([nll.double() * targets, norm.double()])
+        # Sums stay as they are once they are not finite; inf - inf is no number.
+        self._finite += (self._sums - self._sums) == 0.0
         self.targets += targets
         self.tokens += tokens
         self.steps += 1
@@ -64,8 +67,14 @@ class Meter:
         nll, norm = self._sums.tolist()
         return (nll / self.targets, norm / self.steps) if self.steps else (float("nan"), float("nan"))
 
+    def finite(self) -> tuple[int, int]:
+        """How many steps there were before the first nll, and before the first norm, that is not finite."""
+        nll, norm = self._finite.tolist()
+        return nll, norm
+
     def reset(self, since: float) -> None:
         self._sums.zero_()
+        self._finite.zero_()
         self.targets = self.tokens = self.steps = 0
         self.since = since
 
@@ -78,3 +87,5 @@ class Meter:
         # In a text every token is a target; checkpoints from before there were tasks say it once.
         self.targets = state.get("targets", state["tokens"])
         self.tokens, self.steps, self.since = state["tokens"], state["steps"], state["since"]
+        # What was saved was finite; older checkpoints do not say it.
+        self._finite.fill_(self.steps)

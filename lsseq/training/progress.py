@@ -17,7 +17,12 @@ HEADLINES = ("bpc", "bpb", "perplexity", "accuracy", "mse", "nll")
 def headline(figures: Figures) -> str:
     """The figure that people look at: bits per character or byte, else perplexity."""
     name = next(name for name in HEADLINES if figures.get(name) is not None)
-    return f"{name} {figures[name]:.4f}"
+    return f"{name} {number(figures[name])}"
+
+
+def number(value: float, decimals: int = 4) -> str:
+    """A figure for people: so many decimals, but six digits where it is too large for them to say anything."""
+    return f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.6g}"
 
 
 def duration(seconds: float) -> str:
@@ -53,7 +58,7 @@ class Detectors:
                 self._stuck[layer, word] = seen + 1 if stuck or seen >= self.LINES else 0
                 if stuck and seen + 1 == self.LINES:
                     said.append(
-                        f"warning: the boundary detector of layer {layer} fires {word} (by step {line['step']}); "
+                        f"the boundary detector of layer {layer} fires {word} (by step {line['step']}); "
                         "a prior on its rate (model.boundary.prior) or another slope can free it"
                     )
         return said
@@ -106,11 +111,15 @@ class Progress:
             text = f"step {state.step}{self._figures}{self._speed}"
             self._bar.update(self._task, completed=self._budget.done(state), description=text)
 
+    def warned(self, what: str) -> None:
+        """When something is to be said that is no error."""
+        self._print(f"warning: {what}")
+
     def logged(self, line: Figures) -> None:
         """After a train line."""
         self._speed = f" · {line['tokens_per_second']:,.0f} tokens/s{self._detectors.rates(line)}"
         for warning in self._detectors.warnings(line):
-            self._print(warning)
+            self.warned(warning)
 
     def evaluated(self, state: LoopState) -> None:
         """After an evaluation."""

@@ -13,11 +13,11 @@ CHANGEABLE = (
     "name", "description", "published", "expected", "data.text",
     "training.epochs", "training.steps", "training.minutes", "training.early_stopping",
     "training.log_every", "training.evaluate_every", "training.checkpoint_every",
-    "training.threads", "training.device",
+    "training.threads", "training.device", "training.nonfinite",
     "evaluation.streams", "evaluation.dynamic", "evaluation.cache",
 )  # fmt: skip
-"""Keys that may differ: when the run ends, reports and saves, where it computes, and what is no part of training. The
-text may lie elsewhere; that it is the same is seen from its tokens.
+"""Keys that may differ: when the run ends, reports and saves, where it computes, what is done about a step that it
+cannot make, and what is no part of training. The text may lie elsewhere; that it is the same is seen from its tokens.
 
 Another device or number of threads adds up in another order, so there the run goes on, but not to the bit.
 """

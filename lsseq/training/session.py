@@ -104,6 +104,9 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         if not saved and source is not None:
             # A run that is killed before its first checkpoint must start from these weights again.
             write_last(state, folder)
+        if processes.lead:
+            # The last of all, since it makes the folder a run.
+            folder.write_recipe(dump_recipe(recipe))
         _train(state, recipe, work, folder)
         return _result(folder, state, work)
 
@@ -114,8 +117,7 @@ def _claimed(path: Path, *, resume: bool) -> AbstractContextManager[RunFolder]:
 
 
 def _begin(folder: RunFolder, recipe: Recipe, work: Work, state: LoopState, *, resumed: bool) -> None:
-    """Write what a run folder holds besides figures and checkpoints."""
-    folder.write_recipe(dump_recipe(recipe))
+    """Write what a run folder holds besides its recipe, figures and checkpoints."""
     values = environment(recipe.training, state.device, state.model, state.processes.size)
     if other := note_environment(folder, values, resumed=resumed):
         print(f"note: the run goes on, but not to the bit: {', '.join(other)}", file=sys.stderr)
@@ -151,7 +153,6 @@ def start_run(loaded: Loaded, path: Path, fill: Callable[[SequenceModel, Work], 
         work.save(folder.path)
         write_checkpoint(folder.checkpoint("best"), {"weights": state.weights()}, state.values())
         write_checkpoint(folder.checkpoint("last"), *state.save())
-        # The last of all, since it makes the folder a run: without its checkpoint this one would start anew.
         folder.write_recipe(dump_recipe(loaded.recipe))
         return value
 

@@ -19,6 +19,7 @@ from lsseq.recipe.schema import Training
 from lsseq.training.averaging import Averaging
 from lsseq.training.device import MixedPrecision
 from lsseq.training.meter import Clock, Meter
+from lsseq.training.nonfinite import Skips
 from lsseq.training.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from lsseq.training.schedule import Patience, Schedule
 
@@ -49,6 +50,9 @@ class LoopState:
     clock: Clock = field(default_factory=Clock)
     patience: Patience = field(default_factory=Patience)
     """For early stopping."""
+    skips: Skips = field(default_factory=Skips)
+    line_position: dict[str, int] = field(default_factory=dict)
+    """Where the windows stood at the last train line."""
     text: str = ""
     """Fingerprint of the text that is trained on; a run goes on only with the same."""
     recurrent: State = None
@@ -64,6 +68,8 @@ class LoopState:
     """What the model told about the last window in numbers or lists of them, such as a boundary rate a layer."""
     epoch_ended: bool = False
     """The last step was the last of its epoch."""
+    to_evaluate: bool = False
+    """The evaluation that was due after the last step is still to be made."""
     metrics_bytes: int = 0
     """The bytes of metrics.jsonl that belong to this state."""
     latest: Figures | None = None
@@ -98,7 +104,21 @@ class LoopState:
             meter=Meter(device),
             device=device,
             processes=processes,
+            line_position=windows.position(),
         )
+
+    def begin_line(self) -> None:
+        """From here on counts what the next train line tells."""
+        self.meter.reset(self.clock.training())
+        self.skips.since_line = 0
+        self.line_position = self.windows.position()
+
+    def generators(self) -> dict[str, Tensor]:
+        """The states of torch's generators, by names such as `generator.cpu`."""
+        states = {"generator.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["generator.cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
 
     def weights(self) -> dict[str, Tensor]:
         """What the model is evaluated with: the averaged weights, once there is an average."""
@@ -121,10 +141,8 @@ class LoopState:
             **_prefixed("optimizer", optimizer_state(self.optimizer)),
             **_prefixed("own", self.averaging.own_weights()),
             **flatten_state(map_state(self.processes.gather_rows, self.recurrent), "recurrent"),
-            "generator.cpu": torch.get_rng_state(),
+            **self.generators(),
         }
-        if self.device.type == "cuda":
-            training["generator.cuda"] = torch.cuda.get_rng_state(self.device)
         values = self.values() | {
             "loop": {
                 "text": self.text,
@@ -135,9 +153,12 @@ class LoopState:
                 "meter": self.meter.state(),
                 "clock": self.clock.state(),
                 "patience": self.patience.state(),
+                "skips": self.skips.state(),
+                "line_position": self.line_position,
                 "lr": self.lr,
                 "told": {name: value.tolist() for name, value in self.told.items()},
                 "epoch_ended": self.epoch_ended,
+                "to_evaluate": self.to_evaluate,
                 "metrics_bytes": self.metrics_bytes,
                 "latest": self.latest,
             }
@@ -158,6 +179,10 @@ class LoopState:
         self.meter.restore(loop["meter"])
         self.clock.restore(loop["clock"])
         self.patience.restore(loop["patience"])
+        # Older checkpoints tell of none of these.
+        self.to_evaluate = loop.get("to_evaluate", False)
+        self.skips = Skips(**loop.get("skips", {}))
+        self.line_position = loop.get("line_position", loop["windows"])
         self.lr, self.epoch_ended, self.latest = loop["lr"], loop["epoch_ended"], loop["latest"]
         self.told = {name: torch.tensor(value) for name, value in loop["told"].items()}
         self.metrics_bytes = loop["metrics_bytes"]

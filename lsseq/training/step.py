@@ -9,25 +9,31 @@ import torch
 from torch import nn
 
 from lsseq.data.batches import TrainingWindows, Window
-from lsseq.errors import RunError
 from lsseq.model.base import Output
 from lsseq.nn.shards import part_of_batch
 from lsseq.nn.state import detach_state
 from lsseq.recipe.schema import Training
-from lsseq.training.clipping import clip_gradient, clipped_update
+from lsseq.training.clipping import clip_gradient, clipped_update, gradient_norm
+from lsseq.training.nonfinite import NonFiniteError, Start, batch_tensors, diverged, window_values
 from lsseq.training.optimizer import set_learning_rate
 from lsseq.training.state import LoopState
+
+SMALLEST_SCALE = 2.0**-14
+"""Of the loss in float16: a gradient that overflows even so is not finite, whatever it is scaled by."""
 
 
 def make_step(state: LoopState, training: Training) -> None:
     """Read the next windows and make one step.
 
-    On the CPU the loss and the gradient norm are checked before the optimiser uses them. On CUDA that would make every
-    step wait for the device, so there the sums in `state.meter` are checked when they are read (`check_sums`).
+    On the CPU, and with `training.nonfinite: skip`, the loss and the gradient norm are looked at before the optimiser
+    uses them. On CUDA that makes every step wait for the device, so else the sums in `state.meter` are looked at when
+    they are read (`check_sums`).
 
     Raises:
-        RunError: the loss or the gradient norm is not finite.
+        NonFiniteError: the loss or the gradient norm is not finite. The step was left out: the weights are as they
+            were, and the next step may be made.
     """
+    start = Start(state) if state.device.type == "cpu" or training.nonfinite == "skip" else None
     windows = _next_windows(state.windows, training.accumulate)
     targets, steps = sum(window.targets for window in windows), sum(window.steps for window in windows)
     rows = state.processes.rows(training.batch)
@@ -57,35 +63,61 @@ def make_step(state: LoopState, training: Training) -> None:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     state.processes.add_up([*gradients, nll, *told.values()])
     scaler.unscale_(state.optimizer)
-    norm = clip_gradient(parameters, training.clip, training.clip_by)
+    norm = gradient_norm(parameters)
     if scaler.is_enabled():
         # An overflow is the scaler's business: it leaves the step out and scales less.
         norm = torch.where(norm.isfinite(), norm, 0.0)
-    if state.device.type == "cpu":
-        _check(float(nll), float(norm), f"step {state.step + 1}", training)
-    _update(state, parameters, training)
+    fault = None
+    if start is not None and not (math.isfinite(float(nll)) and math.isfinite(float(norm))):
+        start.undo(state)
+        fault = start.fault(state, training, windows, float(nll), float(norm))
+    else:
+        clip_gradient(parameters, norm, training.clip, training.clip_by)
+        _update(state, parameters, training)
+        state.averaging.stepped(state.epoch)
+        state.meter.add(nll, norm, targets, steps)
+        state.told = told
     scaler.update()
 
-    state.averaging.stepped(state.epoch)
-    state.meter.add(nll, norm, targets, steps)
     state.step += 1
     state.tokens += steps
     state.epoch_ended = windows[-1].ends_epoch
     state.epoch = windows[-1].epoch + int(state.epoch_ended)
-    state.told = told
+    if fault is not None:
+        raise fault
 
 
 def check_sums(state: LoopState, training: Training) -> tuple[float, float]:
     """The nll a target, or the mse, and the gradient norm since the last train line; waits for the device.
 
     Raises:
-        RunError: a loss or a gradient norm was not finite.
+        NonFiniteError: a loss or a gradient norm was not finite.
+        RunError: the gradient overflows float16 however little it is scaled.
     """
     nll, norm = state.meter.means()
-    if state.meter.steps:
-        first = state.step - state.meter.steps + 1
-        _check(nll, norm, f"one of the steps {first} to {state.step}", training)
+    if state.meter.steps and not (math.isfinite(nll) and math.isfinite(norm)):
+        raise _found_late(state, training)
+    scaler = state.precision.scaler
+    if scaler.is_enabled() and scaler.get_scale() < SMALLEST_SCALE:
+        raise diverged(training, f"by step {state.step} no scale keeps the gradient within float16")
     return nll, norm
+
+
+def _found_late(state: LoopState, training: Training) -> NonFiniteError:
+    """The first step that was not finite since the last train line. Its windows are read again; its weights are lost,
+    and what it started from."""
+    nll, norm = state.meter.finite()
+    position = state.windows.position()
+    state.windows.seek(state.line_position)
+    for _ in range(1 + min(nll, norm)):
+        windows = _next_windows(state.windows, training.accumulate)
+    state.windows.seek(position)
+    step = state.step - state.meter.steps + 1 + min(nll, norm)
+    name = "loss" if nll <= norm else "gradient norm"
+    values = {"step": step, "epoch": windows[0].epoch, "windows": window_values(windows)}
+    return NonFiniteError(
+        training, f"the {name} of step {step} is not finite", {"batch": batch_tensors(windows)}, values
+    )
 
 
 def _next_windows(windows: TrainingWindows, count: int) -> list[Window]:
@@ -104,18 +136,3 @@ def _update(state: LoopState, parameters: Sequence[nn.Parameter], training: Trai
         clipped_update(parameters, training.clip, step)
     else:
         step()
-
-
-def diverged(training: Training, what: str) -> RunError:
-    """The error of a training whose numbers are not finite any more."""
-    clip = "set training.clip" if training.clip is None else f"training.clip (now {training.clip:g})"
-    return RunError(
-        f"the training diverged: {what}",
-        hint=f"lower training.lr (now {training.lr:g}) or {clip}; the checkpoints are from before it",
-    )
-
-
-def _check(nll: float, norm: float, where: str, training: Training) -> None:
-    for name, value in (("loss", nll), ("gradient norm", norm)):
-        if not math.isfinite(value):
-            raise diverged(training, f"the {name} of {where} is {value}")

@@ -346,8 +346,18 @@ def test_divergence(recipe: Path, tmp_path: Path, run_cli: RunCli) -> None:
         "train", recipe, "--run", run, "training.optimizer=sgd", "training.lr=1e30", "training.steps=1000",
         "training.checkpoint_every=1", "model.recurrence=rnn", "model.activation=relu",
     )  # fmt: skip
-    assert_refused(result, 1, "error: the training diverged: the ", "hint: lower training.lr (now 1e+30)")
-    assert read_values(run / "checkpoints" / "last")["step"] >= 1
+    assert_refused(
+        result, 1, "error: the training diverged: the ", "hint: lower training.lr (now 1e+30)",
+        f"{run / 'nonfinite'} holds the step; without such steps it goes on with: "
+        f"lsseq train --run {run} --resume training.nonfinite=skip\n",
+    )  # fmt: skip
+    step = read_values(run / "checkpoints" / "last")["step"]
+    assert read_values(run / "nonfinite")["step"] == step + 1
+    result = run_cli("train", "--run", run, "--resume", "training.nonfinite=skip")
+    assert_refused(
+        result, 1, f"of step {step + 1} is ", f"it was left out; {run / 'nonfinite'} holds the step\n",
+        "error: the training diverged: 10 steps in a row were left out, and the ",
+    )  # fmt: skip
 
 
 def test_a_disk_that_takes_no_more(recipe: Path, tmp_path: Path, run_cli: RunCli) -> None:

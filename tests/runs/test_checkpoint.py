@@ -6,14 +6,13 @@ import errno
 import hashlib
 import json
 import math
-import os
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from disturbed.calls import DisturbedOs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -104,30 +103,14 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing cleans up after it."""
 
 
-def failing_os(monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException) -> SimpleNamespace:
+def failing_os(monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException) -> DisturbedOs:
     """`os` for lsseq.runs.files whose system call number `at` fails; a write puts half of its bytes on the disk."""
-    calls = SimpleNamespace(count=0)
 
-    def step() -> bool:
-        calls.count += 1
-        return calls.count == at
+    def fail() -> None:
+        raise error
 
-    class FailingOs:
-        def __getattr__(self, name: str) -> Any:
-            real = getattr(os, name)
-            if name not in ("open", "write", "fsync", "replace", "unlink"):
-                return real
-
-            def call(*args: Any, **kwargs: Any) -> Any:
-                if step():
-                    if name == "write":
-                        os.write(args[0], bytes(args[1])[: len(args[1]) // 2])
-                    raise error
-                return real(*args, **kwargs)
-
-            return call
-
-    monkeypatch.setattr(files, "os", FailingOs())
+    calls = DisturbedOs(at, fail)
+    monkeypatch.setattr(files, "os", calls)
     return calls
 
 
@@ -135,7 +118,7 @@ def system_calls_of_a_write(tmp_path: Path) -> int:
     with pytest.MonkeyPatch.context() as patch:
         calls = failing_os(patch, at=-1, error=Killed())
         write_checkpoint(tmp_path, tensors(1), {"step": 1})
-    return int(calls.count)
+    return calls.count
 
 
 def test_a_kill_at_any_system_call_leaves_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lsseq.errors import RequestError
-from lsseq.runs import RunFolder
+from lsseq.runs import RunFolder, write_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,54 @@ def test_a_claim_that_wrote_nothing_leaves_nothing() -> None:
     with RunFolder.claim(Path("mine"), resume=False):
         pass
     assert list(Path("mine").iterdir()) == []
+
+
+def test_what_is_left_of_a_run_that_was_killed_before_it_was_one_is_removed() -> None:
+    path = Path("runs/x")
+    with RunFolder.claim(path, resume=False) as folder:
+        folder.write_environment({})
+        write_checkpoint(folder.checkpoint("last"), {}, {})
+        (path / ".recipe.yaml.0123abcd").write_text("half of")
+    with RunFolder.claim(path, resume=True):
+        assert [entry.name for entry in path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "notes.txt", "vocabulary.json"])
+def test_other_files_are_left_as_they_are(name: str) -> None:
+    """Also one that a run may have, where no run was begun; and lines, which only a run has that was one."""
+    Path("x").mkdir()
+    Path("x", name).write_text("mine")
+    if name != "vocabulary.json":
+        Path("x/.lock").write_text("1")
+    for resume in (True, False):
+        with pytest.raises(RequestError, match="it holds other files"), RunFolder.claim(Path("x"), resume=resume):
+            pass
+    assert [entry.name for entry in Path("x").iterdir()] == [name]
+
+
+def test_what_a_killed_replacement_left_is_removed() -> None:
+    path = make_run(Path("runs/x"))
+    (path / ".environment.json.0123abcd").write_text("half of")
+    (path / ".hidden").write_text("mine")
+    with RunFolder.claim(path, resume=True):
+        assert sorted(entry.name for entry in path.iterdir()) == [".hidden", ".lock", "recipe.yaml"]
+
+
+def test_a_new_folder_that_another_process_removes_again_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that had nothing to do in it, between our making it and our locking it."""
+    make, removed = Path.mkdir, []
+
+    def made_and_removed(path: Path, *args: Any, **kwargs: Any) -> None:
+        make(path, *args, **kwargs)
+        if not removed:
+            removed.append(path)
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", made_and_removed)
+    with RunFolder.claim(Path("x"), resume=False):
+        assert removed == [Path("x")]
+        assert Path("x/.lock").is_file()
+    assert not Path("x").exists()
 
 
 def test_a_file_in_the_way() -> None:

@@ -5,34 +5,22 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from toys import evaluate, losses, toy_state, toy_train, toy_training
+from toys import StopAt, evaluate, losses, toy_state, toy_train, toy_training
 
 from lsseq.errors import Interrupted, RunError
 from lsseq.runs import RunFolder, files, read_checkpoint, read_metrics, read_values, write_checkpoint
 from lsseq.training.budget import Budget
-from lsseq.training.interrupt import Stop
+from lsseq.training.interrupt import Stop, Stopped
 from lsseq.training.loop import train
 from lsseq.training.progress import Progress
 from lsseq.training.state import LoopState
-
-
-class StopAt(Stop):
-    """Asks to stop when a step was made, as a signal that arrives during it does."""
-
-    def __init__(self, state: LoopState, step: int) -> None:
-        self.state, self.step = state, step
-
-    @property
-    def requested(self) -> bool:
-        return self.state.step >= self.step
-
-    @requested.setter
-    def requested(self, value: bool) -> None: ...
 
 
 class Killed(BaseException):
@@ -97,6 +85,61 @@ def test_a_stopped_training_goes_on_to_the_bit(variant: str, tmp_path: Path) -> 
         assert all(torch.equal(again[name], weights[name]) for name in weights)
         again = read_checkpoint(path / "checkpoints" / "best")[0]["weights"]
         assert all(torch.equal(again[name], best[0]["weights"][name]) for name in weights)
+
+
+class StopInEvaluation(Stop):
+    """A signal that arrives while evaluation number `number` is under way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        with super().at_once():
+            yield
+            self.number -= 1
+            if self.number == 0:
+                self.request()
+                raise Stopped
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_evaluation_that_was_given_up_is_made_when_the_training_goes_on(variant: str, tmp_path: Path) -> None:
+    """The last one, after the end of the training, too."""
+    training = toy_training(**VARIANTS[variant])
+    whole = toy_train(tmp_path / "whole", training)
+    expected = losses(tmp_path / "whole")
+    evaluations = [line["step"] for line in expected if line["split"] == "valid"]
+    assert len(evaluations) > 1
+    for number, step in enumerate(evaluations, start=1):
+        path = tmp_path / str(number)
+        with pytest.raises(Interrupted, match=f"interrupted after step {step}; the state was saved"):
+            toy_train(path, training, stop=StopInEvaluation(number))
+        before = read_values(path / "checkpoints" / "last")
+        assert (before["step"], before["final"]) == (step, None)
+        resumed = toy_train(path, training)
+        assert losses(path) == expected, f"evaluation {number}"
+        assert (resumed.best, resumed.final) == (whole.best, whole.final)
+
+
+def test_a_second_sigint_says_what_is_left(tmp_path: Path) -> None:
+    class Impatient(Progress):
+        def stepped(self, state: LoopState) -> None:
+            if state.step == 13:
+                raise KeyboardInterrupt
+
+    training, path = toy_training(checkpoint_every=5), tmp_path / "run"
+    expected = toy_train(tmp_path / "whole", training)
+    path.mkdir()
+    with pytest.raises(Interrupted) as caught:
+        train(
+            toy_state(training), training, evaluate, RunFolder(path), Impatient(Budget(training), io.StringIO()), Stop()
+        )
+    assert caught.value.message == "interrupted at once; nothing was saved since the last checkpoint"
+    assert caught.value.hint == f"go on from there with: lsseq train --run {path} --resume"
+    assert read_values(path / "checkpoints" / "last")["step"] == 10
+    assert toy_train(path, training).final == expected.final
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_others(tmp_path: Path) -> None:

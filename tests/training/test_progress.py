@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import pytest
 from toys import toy_state, toy_training
@@ -53,6 +54,15 @@ def test_a_plain_line_at_each_evaluation() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(114.5, "114.5000"), (999_999.0, "999999.0000"), (1.25e6, "1.25e+06"), (math.exp(700), "1.01423e+304"),
+     (math.inf, "inf"), (math.nan, "nan")],
+)  # fmt: skip
+def test_a_figure_never_fills_the_line(value: float, shown: str) -> None:
+    assert headline({"perplexity": value}) == f"perplexity {shown}"
+
+
 def test_a_bar_on_a_terminal() -> None:
     state, budget = measured_state()
     stream = Terminal()
@@ -74,7 +84,7 @@ def test_a_stuck_detector_is_said_once() -> None:
         said.append(detectors.warnings({"step": step, "boundary_rate": rates}))
     assert [step for step, warnings in enumerate(said, start=1) if warnings] == [10, 15]
     assert said[9] == [
-        "warning: the boundary detector of layer 3 fires always (by step 10); "
+        "the boundary detector of layer 3 fires always (by step 10); "
         "a prior on its rate (model.boundary.prior) or another slope can free it"
     ]
     assert "layer 2 fires never (by step 15)" in said[14][0]

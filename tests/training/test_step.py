@@ -128,7 +128,7 @@ def test_sums_that_are_not_finite_name_their_steps() -> None:
         state.meter.add(torch.tensor(nll), torch.tensor(1.0), 10, 10)
     with pytest.raises(RunError) as caught:
         check_sums(state, training)
-    assert caught.value.message == "the training diverged: the loss of one of the steps 10 to 12 is inf"
+    assert caught.value.message == "the training diverged: the loss of step 11 is not finite"
     assert caught.value.hint is not None
     assert "set training.clip" in caught.value.hint
 

@@ -61,6 +61,20 @@ class ToyModel(SequenceModel):
         return Score(nll if batch.mask is None else nll * batch.mask, state)
 
 
+class StopAt(Stop):
+    """Asks to stop when a step was made, as a signal that arrives during it does."""
+
+    def __init__(self, state: LoopState, step: int) -> None:
+        self.state, self.step = state, step
+
+    @property
+    def requested(self) -> bool:
+        return self.state.step >= self.step
+
+    @requested.setter
+    def requested(self, value: bool) -> None: ...
+
+
 def evaluate(model: SequenceModel) -> Figures:
     """The nll of the validation tokens."""
     assert not model.training

@@ -134,7 +134,7 @@ def _values(spectrum: Spectrum, structures: Sequence[Structure]) -> dict[str, An
 
 def _print(spectra: Sequence[Spectrum], values: dict[str, Any]) -> None:
     """The spectrum, and what each rank costs and loses."""
-    from lsseq.training.progress import headline
+    from lsseq.training.progress import headline, number
 
     shares = "".join(f"{share:>8.0%}" for share in ENERGIES)
     click.echo(f"layer  gate  largest   rank that keeps{shares} of the energy")
@@ -153,7 +153,7 @@ def _print(spectra: Sequence[Spectrum], values: dict[str, Any]) -> None:
             f"{row['parameters']:>13,}",
             f"{row['flops_per_token']:>14,}" if "flops_per_token" in row else " " * 14,
             f"{row['energy']:>9.4f}" if "energy" in row else " " * 9,
-            f"{row['truncated'][name]:>11.4f}",
-            f"{row['tuned'][name]:>9.4f}" if "tuned" in row else " " * 9,
+            f"{number(row['truncated'][name]):>11}",
+            f"{number(row['tuned'][name]):>9}" if "tuned" in row else " " * 9,
         ]
         click.echo("".join(cells) + f"  {row['run']}")

@@ -94,6 +94,9 @@ class Training(Section):
     """Steps between saves of the state; at each evaluation where absent."""
     early_stopping: Count | None = None
     """Evaluations without improvement that end the training."""
+    nonfinite: Literal["stop", "skip"] = "stop"
+    """When the loss or the gradient of a step is not finite: stop ends the training; skip leaves the step out, up to 10
+    in a row. The step is kept in the run folder. On CUDA, skip waits for the device at every step."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the matrix products; the parameters stay float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
