@@ -122,12 +122,12 @@ def test_check_shows_the_good_and_every_fault_of_the_bad(run_cli: Cli, tmp_path:
         (tmp_path / name).write_text(text + run, encoding="utf-8")
     result = run_cli("recipes", "check", *texts, check=2, cwd=tmp_path)
     assert result.stdout.splitlines() == [
-        "recipe     parameters  published  difference",
-        "good.yaml         163        100    +63.0% !",
-        "known.yaml        163        100    +63.0% *",
-        "size.yaml         bad",
-        "text.yaml         bad",
-        "keys.yaml         bad",
+        "recipe      parameters  published  difference",
+        "good.yaml          163        100    +63.0% !",
+        "known.yaml         163        100    +63.0% *",
+        "size.yaml          bad",
+        "text.yaml          bad",
+        "keys.yaml          bad",
         "own.yaml",
         "* known.yaml: they count no biases",
     ]
