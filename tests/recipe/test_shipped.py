@@ -23,10 +23,11 @@ METHODS = (
 DEEP = {"zoneout-lstm", "recurrent-dropout-lstm", "layer-norm-lstm", "hm-lstm", "low-rank-lstm", "mogrifier-lstm"}
 """Of four layers beside budget-deep-lstm; their names say so, since one layer of another size has the plain name."""
 COMPARED = {
-    **{f"{corpus}/lstm": "" for corpus in ("python-docs", "tinyshakespeare", "brent", "nested-lexicon", "wikitext-103")},
-    **{f"{corpus}/budget-lstm": "budget-" for corpus in ("ptb-word", "wikitext-2")},
-    **{f"{corpus}/budget-deep-lstm": "budget-" for corpus in ("ptb-char", "text8", "enwik8")},
-    **{"mnist/budget-permuted-lstm": "budget-permuted-", "mnist/budget-lstm": "budget-"},
+    **dict.fromkeys((f"{corpus}/lstm" for corpus in ("python-docs", "tinyshakespeare", "wikitext-103")), ""),
+    **dict.fromkeys((f"{corpus}/lstm" for corpus in ("brent", "nested-lexicon")), ""),
+    **dict.fromkeys((f"{corpus}/budget-lstm" for corpus in ("ptb-word", "wikitext-2", "mnist")), "budget-"),
+    **dict.fromkeys((f"{corpus}/budget-deep-lstm" for corpus in ("ptb-char", "text8", "enwik8")), "budget-"),
+    "mnist/budget-permuted-lstm": "budget-permuted-",
 }
 """The plain LSTM that a corpus's methods are compared with, and what stands before their names."""
 ELSEWHERE = {

@@ -1,7 +1,7 @@
-"""A trained dense model compressed to low rank: what each rank keeps, what it costs, and what a short tuning brings back.
+"""A trained dense model compressed to low rank: what each rank keeps and costs, and what a short tuning brings back.
 
-    python examples/low_rank.py
-    python examples/low_rank.py --ranks 16 64 --tune 2 data.text=my-text.txt
+    python examples/compression.py
+    python examples/compression.py --ranks 16 64 --tune 2 data.text=my-text.txt
 
 It trains `quickstart` (a finished run is taken as it is) and writes a run for every rank. `lsseq compress` does the
 same on the command line.
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train_recipe(load_recipe("quickstart", given.keys), run, resume=True)
     model = lsseq.load(run)
     for spectrum in spectra(model.model):
-        print(f"gate {spectrum.gate}: 90 % of the energy in {spectrum.rank_for(0.9)} of {len(spectrum.values)} directions")
+        print(
+            f"gate {spectrum.gate}: 90 % of the energy in {spectrum.rank_for(0.9)} of {len(spectrum.values)} directions"
+        )
 
     dense = model.evaluate("valid")
     print(f"{'rank':>5}  {'parameters':>10}  {'energy':>6}  {'truncated':>9}  {'tuned':>7}    nats a symbol, valid")
