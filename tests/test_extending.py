@@ -21,7 +21,7 @@ def test_the_page_does_what_it_says(tmp_path: Path, run_cli: Callable[..., Compl
     for folder in ("lsseq", "recipes", "data_scripts"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "README.md", tmp_path)
-    assert len(FILES) == 3
+    assert len(FILES) == 5
     for name, content in FILES:
         (tmp_path / name).write_text(content, encoding="utf-8")
 
@@ -33,6 +33,7 @@ def test_the_page_does_what_it_says(tmp_path: Path, run_cli: Callable[..., Compl
             arguments += ["training.steps=3", "training.batch=4", "model.hidden=16"]
         # `python -m lsseq` takes the package of the working folder, which is the copy.
         said.append(run_cli(*arguments, cwd=tmp_path, check=0))
-    assert (tmp_path / "runs" / "quickstart" / "checkpoints" / "best" / "checkpoint.json").exists()
-    assert "equal" in said[1].stdout
+    for run in ("quickstart", "summed", "counting"):
+        assert (tmp_path / "runs" / run / "checkpoints" / "best" / "checkpoint.json").exists()
+    assert "equal" in said[2].stdout
     assert said[-1].stdout == f"{len((ROOT / 'README.md').read_text(encoding='utf-8').split())} words\n"

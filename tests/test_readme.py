@@ -52,8 +52,3 @@ def test_commands_and_python_run(
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
-
-
-def test_python_of_the_page_on_compression_runs() -> None:
-    (block,) = fences("python", (ROOT / "docs" / "compression.md").read_text(encoding="utf-8"))
-    exec(block, {})

@@ -27,6 +27,8 @@ class Checked:
     """None, too, where the size of the vocabulary is not known without the text."""
     published: int | None = None
     """Parameters that the source of a published figure states."""
+    explanation: str | None = None
+    """What the recipe says of the difference."""
     fault: LsseqError | None = None
 
     @property
@@ -38,7 +40,7 @@ class Checked:
 
     @property
     def is_far(self) -> bool:
-        """Whether the difference deserves a look."""
+        """Whether the difference needs an explanation."""
         return self.difference is not None and abs(self.difference) > FAR
 
     @property
@@ -50,6 +52,7 @@ class Checked:
         values = {"name": self.name, "valid": self.fault is None, "parameters": self.parameters}
         values |= {"published": self.published, "difference": self.difference}
         values["far"] = None if self.difference is None else self.is_far
+        values["explanation"] = self.explanation
         values["error"] = render(self.fault) if self.fault else None
         return {name: value for name, value in values.items() if value is not None}
 
@@ -62,8 +65,10 @@ def check(name: str) -> Checked:
             parameters = _parameters(loaded)
     except RequestError as fault:
         return Checked(name, fault=fault)
-    published = next((figure.parameters for figure in loaded.recipe.published if figure.parameters), None)
-    return Checked(name, parameters, published)
+    figure = next((figure for figure in loaded.recipe.published if figure.parameters), None)
+    if figure is None:
+        return Checked(name, parameters)
+    return Checked(name, parameters, figure.parameters, figure.difference)
 
 
 def _parameters(loaded: Loaded) -> int | None:

@@ -102,7 +102,7 @@ def test_check_all_needs_no_corpus(run_cli: Cli, tmp_path: Path) -> None:
     assert all(recipe["valid"] and recipe["parameters"] > 0 for recipe in recipes)
     compared = {recipe["name"]: recipe for recipe in recipes if "published" in recipe}
     assert compared["ptb-char/zoneout-lstm"]["parameters"] == 4_260_050
-    assert all(not recipe["far"] for recipe in compared.values())
+    assert all("explanation" in recipe for recipe in compared.values() if recipe["far"])
     assert not (tmp_path / "none").exists()
 
 
@@ -111,6 +111,8 @@ def test_check_shows_the_good_and_every_fault_of_the_bad(run_cli: Cli, tmp_path:
     texts = {
         "good.yaml": "data: {corpus: ptb, vocabulary_size: 5}\nmodel: {hidden: 4, embedding: 2}\n"
         "published: {metric: bpc, value: 1, source: s, parameters: 100}\n",
+        "known.yaml": "extends: good\n"
+        "published: {metric: bpc, value: 1, source: s, parameters: 100, difference: they count no biases}\n",
         "size.yaml": "data: {corpus: ptb}\n",
         "text.yaml": "model: {}\n",
         "keys.yaml": "model: {hiden: 3}\nfoo: 1\n",
@@ -120,12 +122,14 @@ def test_check_shows_the_good_and_every_fault_of_the_bad(run_cli: Cli, tmp_path:
         (tmp_path / name).write_text(text + run, encoding="utf-8")
     result = run_cli("recipes", "check", *texts, check=2, cwd=tmp_path)
     assert result.stdout.splitlines() == [
-        "recipe     parameters  published  difference",
-        "good.yaml         163        100    +63.0% !",
-        "size.yaml         bad",
-        "text.yaml         bad",
-        "keys.yaml         bad",
+        "recipe      parameters  published  difference",
+        "good.yaml          163        100    +63.0% !",
+        "known.yaml         163        100    +63.0% *",
+        "size.yaml          bad",
+        "text.yaml          bad",
+        "keys.yaml          bad",
         "own.yaml",
+        "* known.yaml: they count no biases",
     ]
     assert result.stderr == (
         "error: data.vocabulary_size is missing; without it the model of the corpus `ptb` has no size\n"
@@ -165,6 +169,11 @@ def test_check_needs_names(run_cli: Cli) -> None:
         ("extends: r", "", "error: extends runs in a circle: r.yaml -> r.yaml\n  --> r.yaml:2\n"),
         ("extends: gone.yaml", "", "error: there is no recipe `gone.yaml`\n  --> r.yaml:2\n"),
         ("model: {", "", "error: not valid YAML: "),
+        (
+            "published: {metric: bpc, value: 1, source: s, difference: why}",
+            "",
+            "error: a `difference` explains `parameters`, and there are none beside it\n  --> r.yaml:2\n",
+        ),
         ("model: {}", "model.hiden=3", "error: unknown key `model.hiden`\n  --> command line\n | model.hiden=3\n"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lsseq.cli.recipe_check import Checked, check
 from lsseq.data.tasks import known_form
 from lsseq.recipe import catalogue, dump_recipe, load_recipe
 from lsseq.recipe.document import Node, read_document
@@ -14,6 +15,26 @@ from lsseq.recipe.load import extended
 from lsseq.resources import recipes_folder
 
 NAMES = catalogue.names()
+
+METHODS = (
+    *("zoneout-lstm", "recurrent-dropout-lstm", "layer-norm-lstm", "batch-norm-lstm", "hm-lstm", "low-rank-lstm"),
+    *("residual", "stochastic-depth", "swapout", "fractal", "tied", "rhn", "fast-slow", "mogrifier-lstm", "awd-lstm"),
+)
+DEEP = {"zoneout-lstm", "recurrent-dropout-lstm", "layer-norm-lstm", "hm-lstm", "low-rank-lstm", "mogrifier-lstm"}
+"""Of four layers beside budget-deep-lstm; their names say so, since one layer of another size has the plain name."""
+COMPARED = {
+    **dict.fromkeys((f"{corpus}/lstm" for corpus in ("python-docs", "tinyshakespeare", "wikitext-103")), ""),
+    **dict.fromkeys((f"{corpus}/lstm" for corpus in ("brent", "nested-lexicon")), ""),
+    **dict.fromkeys((f"{corpus}/budget-lstm" for corpus in ("ptb-word", "wikitext-2", "mnist")), "budget-"),
+    **dict.fromkeys((f"{corpus}/budget-deep-lstm" for corpus in ("ptb-char", "text8", "enwik8")), "budget-"),
+    "mnist/budget-permuted-lstm": "budget-permuted-",
+}
+"""The plain LSTM that a corpus's methods are compared with, and what stands before their names."""
+ELSEWHERE = {
+    *("brent/hm-lstm", "nested-lexicon/hm-lstm"),  # the size with which detectors are compared
+    *("mnist/budget-permuted-fast-slow", "mnist/budget-permuted-awd-lstm", "mnist/budget-awd-lstm"),
+    *("mnist/budget-fast-slow", "mnist/budget-batch-norm-lstm"),  # too slow; gradients that explode
+}
 COMMAND = re.compile(r"^# (?:Run|Change): +lsseq train (\S+)(?: (.*))?$", re.MULTILINE)
 
 
@@ -90,6 +111,37 @@ def test_it_repeats_nothing_that_it_extends(name: str) -> None:
             assert repeated(node, base.child(section), section) == []
 
 
+@pytest.fixture(scope="module")
+def checked() -> dict[str, Checked]:
+    return {name: check(name) for name in NAMES}
+
+
+@pytest.mark.parametrize("plain", COMPARED)
+def test_every_method_stands_beside_the_lstm_with_as_many_parameters(plain: str, checked: dict[str, Checked]) -> None:
+    corpus, prefix = plain.partition("/")[0], COMPARED[plain]
+    deep = plain.endswith("budget-deep-lstm")
+    names = [f"{corpus}/{prefix}{'deep-' if deep and method in DEEP else ''}{method}" for method in METHODS]
+    # enwik8 has networks of ptb-char, and more symbols; of 147 million parameters of WikiText-103 137 are its words'.
+    most = {"enwik8": 0.03, "wikitext-103": 0.06}.get(corpus, 0.02)
+    expected = checked[plain].parameters
+    assert expected is not None
+    for name in set(names) - ELSEWHERE:
+        assert checked[name].parameters == pytest.approx(expected, rel=most), name
+
+
+def test_budgets_count_in_steps(name: str) -> None:
+    if name.partition("/")[2].startswith(("budget-", "_budget")):
+        training = load_recipe(name).recipe.training
+        assert (training.steps is None, training.epochs, training.minutes) == (False, None, None)
+
+
+def test_what_is_far_from_the_published_parameters_is_explained(checked: dict[str, Checked]) -> None:
+    for name, one in checked.items():
+        assert one.is_far == (one.explanation is not None), name
+    assert checked["text8/hm-lstm"].difference == pytest.approx(36_300_317 / 35_000_000 - 1)
+    assert checked["text8/hm-lstm"].is_far
+
+
 def test_the_quickstart_counts_in_steps_and_needs_no_download() -> None:
     recipe = load_recipe("quickstart").recipe
     assert recipe.data.corpus == "python-docs"
@@ -114,7 +166,8 @@ def test_bases_are_told_from_recipes() -> None:
     assert catalogue.is_base("ptb-char/base")
     assert catalogue.is_base("ptb-char/_shared")
     assert not catalogue.is_base("quickstart")
-    bases = {name for name in NAMES if name.endswith("/base")} | {"mnist/_budget"}
+    bases = {name for name in NAMES if name.endswith("/base")}
+    bases |= {"mnist/_budget", "text8/_budget", "enwik8/_budget"}
     assert {entry.name for entry in catalogue.entries() if entry.is_base} == bases
     assert catalogue.path_of("../pyproject") is None
 

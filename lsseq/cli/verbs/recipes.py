@@ -87,7 +87,8 @@ def show_command(name: str, overrides: tuple[str, ...], source: bool, as_json: b
 def check_command(names: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Validate recipes and build their models without memory, to count the parameters. No corpus is read.
 
-    A difference of more than 2 % from the published number of parameters is marked with `!`.
+    A difference of more than 2 % from the published number of parameters is marked with `*` where the recipe explains
+    it (`published.difference`), and its words stand below the table; else with `!`.
 
     \b
     Example:
@@ -155,12 +156,16 @@ def _print_table(checked: list[Checked]) -> None:
     for row in rows:
         numbers = "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         click.echo(f"{row[0]:{widths[0]}}{numbers}".rstrip())
+    for one in checked:
+        if one.is_far and one.explanation:
+            click.echo(f"* {one.name}: {one.explanation}")
 
 
 def _row(one: Checked) -> tuple[str, str, str, str]:
     if one.fault:
         return one.name, "bad", "", ""
-    difference = "" if one.difference is None else f"{one.difference:+.1%}{' !' if one.is_far else '  '}"
+    mark = "" if not one.is_far else " *" if one.explanation else " !"
+    difference = "" if one.difference is None else f"{one.difference:+.1%}{mark:2}"
     return one.name, _number(one.parameters), _number(one.published), difference
 
 

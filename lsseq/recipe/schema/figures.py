@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lsseq.recipe.schema.section import Count, NonNegative, Section
+from pydantic import model_validator
+
+from lsseq.recipe.schema.section import Count, NonNegative, Section, broken
 
 Metric = Literal["nll", "perplexity", "bpc", "bpb", "accuracy", "mse"]
 SplitName = Literal["train", "valid", "test"]
@@ -22,6 +24,14 @@ class Published(Section):
     """How it was evaluated, where that is not the whole split with carried state."""
     parameters: Count | None = None
     """Number of parameters that the source states."""
+    difference: str | None = None
+    """Why the recipe's model has another number, where it is more than 2 % away."""
+
+    @model_validator(mode="after")
+    def _difference_of_what(self) -> Published:
+        if self.difference is not None and self.parameters is None:
+            raise broken("difference", "a `difference` explains `parameters`, and there are none beside it")
+        return self
 
 
 class Expected(Section):
