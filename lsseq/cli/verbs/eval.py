@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,8 @@ def command(
             _print_task(values)
         return
 
+    import numpy as np
+
     from lsseq.api import load
     from lsseq.evaluation.ensemble import sampled
     from lsseq.evaluation.evaluate import evaluate, find_split
@@ -139,28 +142,30 @@ def command(
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]
     _run_for(trained.model, steps)
     name = None if text is not None else split or "valid"
-    measured = (
-        file_split(text, trained.vocabulary, recipe.data)
-        if text is not None
-        else find_split(recipe.data, trained.vocabulary, str(name))
-    )
-    each = Tokenwise() if tokens else None
-    subject = (trained.model, measured, trained.vocabulary, recipe)
-    options: dict[str, Any] = {"streams": streams, "device": trained.device, "keep": each}
-    if others:
-        values = together([run, *others], *subject, partial(_run_for, steps=steps), checkpoint, **options)
-    elif samples is not None:
-        values = sampled(*subject, samples=samples, seed=seed, **options)
-    else:
-        mode: Mode = "dynamic" if dynamic else "cache" if cache else "deterministic"
-        values = evaluate(*subject, mode=mode, **options)
+    with ExitStack() as stack:
+        measured = (
+            stack.enter_context(file_split(text, trained.vocabulary, recipe.data))
+            if text is not None
+            else find_split(recipe.data, trained.vocabulary, str(name))
+        )
+        each = Tokenwise() if tokens else None
+        subject = (trained.model, measured, trained.vocabulary, recipe)
+        options: dict[str, Any] = {"streams": streams, "device": trained.device, "keep": each}
+        if others:
+            values = together([run, *others], *subject, partial(_run_for, steps=steps), checkpoint, **options)
+        elif samples is not None:
+            values = sampled(*subject, samples=samples, seed=seed, **options)
+        else:
+            mode: Mode = "dynamic" if dynamic else "cache" if cache else "deterministic"
+            values = evaluate(*subject, mode=mode, **options)
+        if tokens is not None and each is not None:
+            # A plain view: going through the memory-map class itself costs several times as much.
+            write_surprisals(tokens, trained.vocabulary, np.asarray(measured.tokens), each.pieces())
     if steps is not None:
         values["steps"] = steps
     if name is not None:
         values["split"] = name
         values |= compared(values, recipe.expected, name)
-    if tokens is not None and each is not None:
-        write_surprisals(tokens, trained.vocabulary, measured.tokens, each.nll())
     if png is not None:
         save_curve(png, values)
     if as_json:

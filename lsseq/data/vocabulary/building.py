@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lsseq.data.text import Text, UndecodableError, undecodable_error
 from lsseq.data.vocabulary.base import Vocabulary
 from lsseq.data.vocabulary.given import read_vocabulary
-from lsseq.data.vocabulary.pieces import SentencePieceError, SentencePieceVocabulary
+from lsseq.data.vocabulary.pieces import SentencePieceError, SentencePieceVocabulary, count_sentences
 from lsseq.data.vocabulary.symbols import ByteVocabulary, CharVocabulary
 from lsseq.data.vocabulary.words import WordVocabulary
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data
 
-SAMPLE = 100_000_000
-"""Bytes of text that sentencepiece learns from, since it holds them in memory: of a longer text every n-th block."""
+SAMPLE = 10_000_000
+"""Bytes of text that sentencepiece learns from: it takes some 35 bytes of memory for each. Of a longer text it draws
+sentences from the whole."""
 
 
 def settings(data: Data) -> dict[str, Any]:
@@ -95,6 +95,7 @@ class _Reader:
         return self._text.size()
 
     def blocks(self) -> Iterator[bytes]:
+        self.begin = 0
         for block in self._text.blocks():
             yield block
             self.begin += len(block)
@@ -103,10 +104,11 @@ class _Reader:
 def _sentencepiece(data: Data, reader: _Reader) -> Vocabulary:
     if data.vocabulary_size is None:
         raise KeyFault("data.vocabulary_size", "`data.unit=sentencepiece` needs a vocabulary_size", hint="try 2000")
-    step = max(1, -(-reader.size() // SAMPLE))
+    share = SAMPLE / max(1, reader.size())
+    drawn = None if share >= 1 else max(1, round(share * count_sentences(reader.blocks())))
     try:
         return SentencePieceVocabulary.train(
-            islice(reader.blocks(), 0, None, step), size=data.vocabulary_size, algorithm=data.sentencepiece.algorithm
+            reader.blocks(), size=data.vocabulary_size, algorithm=data.sentencepiece.algorithm, sentences=drawn
         )
     except SentencePieceError as error:
         raise KeyFault("data.vocabulary_size", f"sentencepiece: {error}") from error

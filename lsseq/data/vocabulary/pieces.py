@@ -58,21 +58,35 @@ class SentencePieceVocabulary(Vocabulary):
 
     @classmethod
     def train(
-        cls, blocks: Iterable[bytes], *, size: int, algorithm: Literal["unigram", "bpe"] = "unigram"
+        cls,
+        blocks: Iterable[bytes],
+        *,
+        size: int,
+        algorithm: Literal["unigram", "bpe"] = "unigram",
+        sentences: int | None = None,
     ) -> SentencePieceVocabulary:
         """Learn the pieces from a text; the same text gives the same model to the byte.
 
         There are fewer than `size` where the text has no more that are worth a number.
 
+        Args:
+            blocks: as `lsseq.data.text.blocks` cuts them.
+            size: the largest number of pieces.
+            algorithm: of sentencepiece.
+            sentences: learn from so many at random, of those that `count_sentences` counts; from all where absent.
+
         Raises:
             UndecodableError: a byte is not UTF-8.
             SentencePieceError: sentencepiece cannot make a vocabulary of that size from the text.
         """
-        trainer = library("sentencepiece").SentencePieceTrainer
-        model, sentences = io.BytesIO(), _Sentences(blocks)
+        sentencepiece = library("sentencepiece")
+        model, read = io.BytesIO(), _Sentences(blocks)
+        # It draws the sentences.
+        sentencepiece.set_random_generator_seed(0)
         try:
-            trainer.train(
-                sentence_iterator=iter(sentences),
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(read),
+                input_sentence_size=sentences or 0,
                 model_writer=model,
                 model_type=algorithm,
                 vocab_size=size,
@@ -93,9 +107,9 @@ class SentencePieceVocabulary(Vocabulary):
                 minloglevel=2,
             )
         except (RuntimeError, ValueError) as error:
-            sentences.check()
+            read.check()
             raise SentencePieceError(_explained(str(error))) from error
-        sentences.check()
+        read.check()
         return cls(model.getvalue())
 
     def __len__(self) -> int:
@@ -143,6 +157,18 @@ def _explained(told: str) -> str:
     if small := re.search(r"smaller than required_chars\. (\d+) vs (\d+)", told):
         return f"{small[1]} are too few: the bytes and the characters of the text alone are {small[2]}"
     return told.rsplit("] ", 1)[-1].strip() or "the text has nothing to learn from"
+
+
+def count_sentences(blocks: Iterable[bytes]) -> int:
+    """What a text is to sentencepiece: its lines, the long ones in parts.
+
+    Raises:
+        UndecodableError: a byte is not UTF-8.
+    """
+    read = _Sentences(blocks)
+    count = sum(1 for _ in read)
+    read.check()
+    return count
 
 
 class _Sentences:
