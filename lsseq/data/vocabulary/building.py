@@ -10,15 +10,15 @@ from typing import Any
 from lsseq.data.text import Text, UndecodableError, undecodable_error
 from lsseq.data.vocabulary.base import Vocabulary
 from lsseq.data.vocabulary.given import read_vocabulary
-from lsseq.data.vocabulary.pieces import SentencePieceError, SentencePieceVocabulary, count_sentences
+from lsseq.data.vocabulary.pieces import SentencePieceError, SentencePieceVocabulary
 from lsseq.data.vocabulary.symbols import ByteVocabulary, CharVocabulary
 from lsseq.data.vocabulary.words import WordVocabulary
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data
 
 SAMPLE = 10_000_000
-"""Bytes of text that sentencepiece learns from: it takes some 35 bytes of memory for each. Of a longer text it draws
-sentences from the whole."""
+"""Bytes of text that sentencepiece learns from, since it takes some thirty bytes of memory for each: of a longer text
+every n-th sentence."""
 
 
 def settings(data: Data) -> dict[str, Any]:
@@ -95,7 +95,6 @@ class _Reader:
         return self._text.size()
 
     def blocks(self) -> Iterator[bytes]:
-        self.begin = 0
         for block in self._text.blocks():
             yield block
             self.begin += len(block)
@@ -104,11 +103,10 @@ class _Reader:
 def _sentencepiece(data: Data, reader: _Reader) -> Vocabulary:
     if data.vocabulary_size is None:
         raise KeyFault("data.vocabulary_size", "`data.unit=sentencepiece` needs a vocabulary_size", hint="try 2000")
-    share = SAMPLE / max(1, reader.size())
-    drawn = None if share >= 1 else max(1, round(share * count_sentences(reader.blocks())))
+    every = max(1, -(-reader.size() // SAMPLE))
     try:
         return SentencePieceVocabulary.train(
-            reader.blocks(), size=data.vocabulary_size, algorithm=data.sentencepiece.algorithm, sentences=drawn
+            reader.blocks(), size=data.vocabulary_size, algorithm=data.sentencepiece.algorithm, every=every
         )
     except SentencePieceError as error:
         raise KeyFault("data.vocabulary_size", f"sentencepiece: {error}") from error

@@ -11,6 +11,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +64,7 @@ class SentencePieceVocabulary(Vocabulary):
         *,
         size: int,
         algorithm: Literal["unigram", "bpe"] = "unigram",
-        sentences: int | None = None,
+        every: int = 1,
     ) -> SentencePieceVocabulary:
         """Learn the pieces from a text; the same text gives the same model to the byte.
 
@@ -73,20 +74,17 @@ class SentencePieceVocabulary(Vocabulary):
             blocks: as `lsseq.data.text.blocks` cuts them.
             size: the largest number of pieces.
             algorithm: of sentencepiece.
-            sentences: learn from so many at random, of those that `count_sentences` counts; from all where absent.
+            every: learn from one sentence in so many. Sentencepiece can draw some itself, but takes no seed for it.
 
         Raises:
             UndecodableError: a byte is not UTF-8.
             SentencePieceError: sentencepiece cannot make a vocabulary of that size from the text.
         """
-        sentencepiece = library("sentencepiece")
-        model, read = io.BytesIO(), _Sentences(blocks)
-        # It draws the sentences.
-        sentencepiece.set_random_generator_seed(0)
+        trainer = library("sentencepiece").SentencePieceTrainer
+        model, sentences = io.BytesIO(), _Sentences(blocks)
         try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(read),
-                input_sentence_size=sentences or 0,
+            trainer.train(
+                sentence_iterator=islice(sentences, 0, None, every),
                 model_writer=model,
                 model_type=algorithm,
                 vocab_size=size,
@@ -107,9 +105,9 @@ class SentencePieceVocabulary(Vocabulary):
                 minloglevel=2,
             )
         except (RuntimeError, ValueError) as error:
-            read.check()
+            sentences.check()
             raise SentencePieceError(_explained(str(error))) from error
-        read.check()
+        sentences.check()
         return cls(model.getvalue())
 
     def __len__(self) -> int:
@@ -157,18 +155,6 @@ def _explained(told: str) -> str:
     if small := re.search(r"smaller than required_chars\. (\d+) vs (\d+)", told):
         return f"{small[1]} are too few: the bytes and the characters of the text alone are {small[2]}"
     return told.rsplit("] ", 1)[-1].strip() or "the text has nothing to learn from"
-
-
-def count_sentences(blocks: Iterable[bytes]) -> int:
-    """What a text is to sentencepiece: its lines, the long ones in parts.
-
-    Raises:
-        UndecodableError: a byte is not UTF-8.
-    """
-    read = _Sentences(blocks)
-    count = sum(1 for _ in read)
-    read.check()
-    return count
 
 
 class _Sentences:
