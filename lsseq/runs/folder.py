@@ -70,7 +70,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise RequestError(f"`{path}` cannot be a run folder: there is a file of that name") from error
-        with _locked(path):
+        with locked(_lock_file(path), f"the run folder {path}"):
             run = cls(path)
             if _contents(path) and not run.recipe.is_file():
                 remove([_lock_file(path)])
@@ -148,9 +148,17 @@ def _free_name(path: Path) -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the system's lock on the folder; it is gone when the process ends, however it ends."""
-    with _open_lock(path) as file:
+def locked(lock: Path, what: str) -> Iterator[None]:
+    """Hold the system's lock on a file; it is gone when the process ends, however it ends.
+
+    Args:
+        lock: the file.
+        what: it keeps other processes out of, for the error.
+
+    Raises:
+        RequestError: another process holds it.
+    """
+    with _open_lock(lock, what) as file:
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
@@ -158,8 +166,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _open_lock(path: Path) -> IO[str]:
-    lock = _lock_file(path)
+def _open_lock(lock: Path, what: str) -> IO[str]:
     while True:
         file = lock.open("a+", encoding="ascii")
         if not _lock(file):
@@ -167,7 +174,7 @@ def _open_lock(path: Path) -> IO[str]:
             owner = file.read().strip()
             file.close()
             raise RequestError(
-                f"the run folder {path} is in use" + (f" by process {owner}" if owner else ""),
+                f"{what} is in use" + (f" by process {owner}" if owner else ""),
                 hint="wait until that training ends, or choose another folder with --run",
             )
         # Another process may have removed the file between our opening and our locking it.

@@ -117,6 +117,6 @@ def test_a_sample_is_every_nth_sentence(small_text):
 
 def test_a_long_text_is_sampled(small_text, monkeypatch):
     text, data = Text.of(small_text), Data(text=str(small_text), unit="sentencepiece", vocabulary_size=400)
-    monkeypatch.setattr(building, "SAMPLE", text.size() / 2.5)
+    monkeypatch.setattr(building, "SAMPLE", text.size() * 2 // 5)
     sampled = SentencePieceVocabulary.train(text.blocks(), size=400, every=3)
     assert build_vocabulary(data, text).contents() == sampled.contents()
