@@ -32,6 +32,7 @@ LAYERS = [
     "api",
     "compression",
     "comparison",
+    "sweep",
     "cli",
 ]
 

@@ -1,10 +1,11 @@
 """`python -m lsseq.cli.attached ARGUMENTS` is `lsseq ARGUMENTS` for a process that started it: when that process closes
-the pipe to its standard input, or dies, the command is interrupted as by Ctrl-C, so that a training saves its state."""
+the pipe to its standard input, or dies, the command is stopped as by SIGTERM, so that a training saves its state."""
 
 from __future__ import annotations
 
 import _thread
 import os
+import signal
 import sys
 import threading
 
@@ -15,9 +16,11 @@ def _watch() -> None:
     # A thread that waits in a buffered reader would keep the interpreter from ending.
     while os.read(sys.stdin.fileno(), 1024):
         pass
-    _thread.interrupt_main()
+    _thread.interrupt_main(signal.SIGTERM)
 
 
 if __name__ == "__main__":
+    # What has no handler yet would not be interrupted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_watch, daemon=True).start()
     main()

@@ -11,7 +11,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import IO
 
-MEMORY = 100_000_000
+MEMORY = 32_000_000
 """Bytes that the words and their counts may take before they go to disk."""
 FILES = 32
 """Files that lie open at a time."""

@@ -11,6 +11,7 @@ runs/NAME-sweep/
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +112,18 @@ class SweepFolder:
         """Step and figure of a trial's best validation; None before the first."""
         return min(figures(self.run(number)), key=lambda found: (found[1], found[0]), default=None)
 
+    def line(self, result: Result) -> str:
+        """A trial in words."""
+        values = " ".join(f"{key}={_short(value)}" for key, value in result.values.items())
+        measured = self.value(result.number)
+        figure = "" if measured is None else f" {measured[1]:.4f} (step {measured[0]})"
+        error = "" if result.error is None else f": {result.error.splitlines()[0]}"
+        return f"trial {result.number}: {result.state}{figure}; {values}{error}"
+
+    def tell(self, result: Result) -> None:
+        """The same to the person at the terminal."""
+        print(self.line(result), file=sys.stderr)
+
     def write_best(self, results: list[Result]) -> Result | None:
         """The trial with the best figure, whose recipe is written; None where no trial has one."""
         measured = {one.number: value for one in results if (value := self.value(one.number)) is not None}
@@ -122,3 +135,7 @@ class SweepFolder:
         if best is not None:
             files.replace(self.best, RunFolder(self.run(best.number)).recipe.read_bytes())
         return best
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -43,13 +43,15 @@ def require() -> None:
         ) from error
 
 
-def search(folder: SweepFolder, settings: Settings, tell: Any) -> None:
+def search(folder: SweepFolder, settings: Settings) -> list[Result]:
     """Run trials until there are as many as `settings` says; what was begun before goes on first.
 
     Args:
         folder: of the sweep; other processes may search there at the same time.
         settings: what is searched.
-        tell: is given each `Result`, when its trial begins and when it has ended.
+
+    Returns:
+        All trials, those of other processes too.
 
     Raises:
         Interrupted, KeyboardInterrupt: the trial that was under way goes on at the next time.
@@ -59,16 +61,10 @@ def search(folder: SweepFolder, settings: Settings, tell: Any) -> None:
         with ExitStack() as stack:
             trial = study.next(stack)
             if trial is None:
-                return
-            tell(study.result(trial.number))
+                return [study.result(number) for number in study.numbers()]
+            folder.tell(study.result(trial.number))
             study.run(trial)
-            tell(study.result(trial.number))
-
-
-def results(folder: SweepFolder, settings: Settings) -> list[Result]:
-    """All trials so far."""
-    study = _Study(folder, settings)
-    return [study.result(number) for number in study.numbers()]
+            folder.tell(study.result(trial.number))
 
 
 class _Study:

@@ -71,8 +71,7 @@ def read_spaces(arguments: Sequence[str], file: Path | None = None) -> dict[str,
 
 def _of_file(file: Path) -> dict[str, str]:
     document = read_document(file)
-    if not isinstance(document.value, dict):
-        raise RequestError("a file of spaces holds KEY: SPACE", document.place, hint=_SYNTAX)
+    assert isinstance(document.value, dict)
     spaces = {}
     for key, node in document.value.items():
         value = node.plain()
@@ -163,16 +162,24 @@ def split(spaces: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def check(recipe: str | Path, spaces: Mapping[str, Space], fixed: Mapping[str, str]) -> None:
-    """Load the recipe with every choice and with both ends of every range, each beside the first of the other keys.
+    """Load the recipe with every choice and with both ends of every range.
+
+    What one key may be can depend on another: each is tried beside the first values of the others, then the last ones.
 
     Raises:
-        RequestError: as `load_recipe`, for the first of them that is wrong.
+        RequestError: as `load_recipe`, for the first of them that is wrong in both.
     """
     first = {**fixed, **{key: space.examples[0] for key, space in spaces.items()}}
-    load_recipe(recipe, overrides(first))
+    last = {**fixed, **{key: space.examples[-1] for key, space in spaces.items()}}
     for key, space in spaces.items():
-        for example in space.examples[1:]:
-            load_recipe(recipe, overrides({**first, key: example}))
+        for example in space.examples:
+            try:
+                load_recipe(recipe, overrides({**first, key: example}))
+            except RequestError as wrong:
+                try:
+                    load_recipe(recipe, overrides({**last, key: example}))
+                except RequestError:
+                    raise wrong from None
 
 
 def overrides(values: Mapping[str, Any]) -> list[str]:

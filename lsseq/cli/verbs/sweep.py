@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import json_option, print_json, say
+from lsseq.cli.common import json_option, print_json
 from lsseq.errors import Interrupted, RequestError, RunError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def command(
         folder = SweepFolder(target)
         settings = folder.settings()
         if trials is not None and trials != settings.trials:
+            if settings.engine == "ray":
+                raise RequestError(f"Ray Tune has begun {settings.trials} trials and takes no other number")
             settings = replace(settings, trials=trials)
         _require(settings.engine, address)
         folder.write(settings)
@@ -132,31 +134,19 @@ def _begun(
 
 
 def _search(folder: SweepFolder, settings: Settings, address: str | None) -> list[Result]:
-    def tell(result: Result) -> None:
-        say(_line(folder, result))
-
     try:
         if settings.engine == "ray":
             from lsseq.sweep import ray_engine
 
-            return ray_engine.search(folder, settings, tell, address)
+            return ray_engine.search(folder, settings, address)
         from lsseq.sweep import optuna_engine
 
-        optuna_engine.search(folder, settings, tell)
-        return optuna_engine.results(folder, settings)
+        return optuna_engine.search(folder, settings)
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(
             "interrupted; the trial that was under way was saved",
             hint=f"go on with: lsseq sweep --run {shlex.quote(str(folder.path))} --resume",
         ) from error
-
-
-def _line(folder: SweepFolder, result: Result) -> str:
-    values = " ".join(f"{key}={value}" for key, value in result.values.items())
-    measured = folder.value(result.number)
-    figure = "" if measured is None else f" {measured[1]:.4f} (step {measured[0]})"
-    error = "" if result.error is None else f": {result.error.splitlines()[0]}"
-    return f"trial {result.number}: {result.state}{figure}; {values}{error}"
 
 
 def _values(folder: SweepFolder, settings: Settings, results: list[Result], best: Result | None) -> dict[str, Any]:
@@ -184,6 +174,6 @@ def _print(folder: SweepFolder, results: list[Result], best: Result | None) -> N
     count = {state: sum(one.state == state for one in results) for state in ("complete", "pruned", "failed", "running")}
     click.echo(f"{folder.path}: " + ", ".join(f"{number} {state}" for state, number in count.items() if number))
     if best is not None:
-        click.echo(f"best: {_line(folder, best)}")
+        click.echo(f"best: {folder.line(best)}")
         quoted = shlex.quote(str(folder.path))
         click.echo(f"next: lsseq train {shlex.quote(str(folder.best))}\n      lsseq compare {quoted}")
