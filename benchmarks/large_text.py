@@ -3,8 +3,9 @@
     python benchmarks/large_text.py FOLDER [--megabytes 50 200] [--units char word sentencepiece]
 
 For each size a text is made in FOLDER, and each row of the table is a process of its own, on one thread: what it took
-at its peak (resident memory, `resource.getrusage`), and how long. The text has the word frequencies of natural
-language (Zipf's law), and like it never runs out of new words, so that whatever is counted grows with it.
+at its peak (resident memory), and its processor time (`resource.getrusage`), which other work does not add to. The text
+has the word frequencies of natural language (Zipf's law), and like it never runs out of new words, so that whatever is
+counted grows with it.
 
 `prepare` is what `lsseq data prepare` does, `train` is `lsseq train` with a few steps: the first one, which builds the
 vocabulary and encodes the text, and one more, which finds both; `eval --text` and `boundaries --text` read a tenth as
@@ -17,7 +18,6 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,8 +49,8 @@ MEASURED = """
 import os, resource, sys
 from pathlib import Path
 {code}
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print("peak", peak)
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_maxrss * (1 if sys.platform == "darwin" else 1024), used.ru_utime + used.ru_stime)
 """
 
 
@@ -84,12 +84,12 @@ def write(path: Path, size: int, seed: int = 0) -> None:
 
 
 def measured(code: str, *arguments: object, data: Path) -> tuple[float, float]:
-    """MiB at the peak and seconds of a process."""
+    """MiB at the peak and processor seconds of a process."""
     environment = {**os.environ, "LSSEQ_DATA": str(data), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", MEASURED.format(code=code), *map(str, arguments)]
-    began = time.perf_counter()
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return int(done.stdout.split()[-1]) / 2**20, time.perf_counter() - began
+    peak, seconds = done.stdout.split()[-2:]
+    return int(peak) / 2**20, float(seconds)
 
 
 def rows(folder: Path, megabytes: int, units: list[str]) -> Iterator[tuple[str, float, float]]:

@@ -62,5 +62,5 @@ def test_its_surprisals_take_no_more(tmp_path: Path) -> None:
         peaks.append(peak(*read, "--tokens", tmp_path / f"{name}.tsv"))
         with (tmp_path / f"{name}.tsv").open() as lines:
             assert sum(1 for _ in lines) == (tmp_path / name).stat().st_size
-    # Held whole, the six million symbols more and their surprisals took over a hundred.
+    # Held whole, six million symbols and surprisals more would take over a hundred.
     assert peaks[1] - peaks[0] < 30

@@ -16,7 +16,11 @@ def _watch() -> None:
     # A thread that waits in a buffered reader would keep the interpreter from ending.
     while os.read(sys.stdin.fileno(), 1024):
         pass
-    _thread.interrupt_main(signal.SIGTERM)
+    if sys.platform == "win32":
+        _thread.interrupt_main(signal.SIGTERM)
+    else:
+        # A real signal also ends what the main thread waits for.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 if __name__ == "__main__":
