@@ -1,7 +1,7 @@
 """Text: corpora, vocabularies, tokens on disk, and the windows that models read (`lsseq.data.batches`)."""
 
 from lsseq.data.gold import Gold
-from lsseq.data.opening import Split, TextData, open_text, read_file, read_text
+from lsseq.data.opening import Split, TextData, open_file, open_text, read_file, read_text
 from lsseq.data.stretches import Stretch
 from lsseq.data.vocabulary import Vocabulary, from_torchtext, load_vocabulary
 
@@ -13,6 +13,7 @@ __all__ = [
     "Vocabulary",
     "from_torchtext",
     "load_vocabulary",
+    "open_file",
     "open_text",
     "read_file",
     "read_text",

@@ -86,6 +86,8 @@ class Window:
     """It is the last of its epoch."""
     lr_scale: float = 1.0
     """What the learning rate is multiplied by: length over `bptt` for random lengths, else 1."""
+    places: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    """(B,): where in the text the first target of each column stands; in evaluation alone."""
     whole: Batch | None = None
     """The batch that `batch` is a part of, where other processes read the rest."""
 
@@ -317,8 +319,9 @@ def evaluation_windows(
         for offset in range(0, length, window):
             T = min(window, length - offset)
             ends_epoch = number == len(groups) - 1 and offset + T == length
-            batch = _masked(reader, starts + offset, T)
-            yield Window(batch, fresh=offset == 0, epoch=0, ends_epoch=ends_epoch)
+            places = starts + offset
+            batch = _masked(reader, places, T)
+            yield Window(batch, fresh=offset == 0, epoch=0, ends_epoch=ends_epoch, places=places)
 
 
 def _masked(reader: _Reader, starts: np.ndarray[Any, np.dtype[np.int64]], length: int) -> Batch:

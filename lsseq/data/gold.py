@@ -104,11 +104,6 @@ class Marker:
         return tokens[:count], Gold(levels, ends)[:count]
 
 
-def backwards(spaces: Counts) -> Counts:
-    """The spaces behind each token of a text that is read backwards: those that stood before it."""
-    return np.append(spaces[:-1][::-1], np.zeros(min(1, len(spaces)), np.uint8))
-
-
 def number_of(vocabulary: Vocabulary, symbol: str) -> int:
     """The token of a symbol; -1, which is none, where the vocabulary lacks it or its units are not symbols."""
     if isinstance(vocabulary, ByteVocabulary):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from lsseq.data.libraries import library
@@ -14,6 +15,12 @@ NAMES = {"train": ("train",), "valid": ("validation", "valid", "dev"), "test": (
 """What the splits are called there."""
 
 SHARES = (90, 95)
+
+SAVED = ("dataset_dict.json", "state.json")
+"""One of them lies in a folder that `save_to_disk` wrote."""
+
+TOGETHER = 4_000_000
+"""Bytes of text of the rows, of the mean length, that are read at a time."""
 
 
 def dataset_rows(wanted: HubDataset) -> Mapping[str, Iterable[str]]:
@@ -66,6 +73,9 @@ def _load(wanted: HubDataset) -> Any:
     datasets = library("datasets")
     # The loader of plain text drops line ends; they are put back by `separator`, one for each row.
     try:
+        if any((Path(wanted.name) / file).is_file() for file in SAVED):
+            saved = datasets.load_from_disk(wanted.name)
+            return saved if isinstance(saved, dict) else {"train": saved}
         return datasets.load_dataset(wanted.name, wanted.config, data_files=wanted.files, revision=wanted.revision)
     except ConnectionError as error:
         raise RunError(
@@ -78,7 +88,9 @@ def _load(wanted: HubDataset) -> Any:
 
 
 def _rows(part: Any, column: str) -> Iterator[str]:
-    for batch in part.select_columns([column]).iter(batch_size=1000):
+    texts = part.select_columns([column])
+    together = TOGETHER * len(texts) // max(1, texts.data.nbytes)
+    for batch in texts.iter(batch_size=min(max(1, together), 1000)):
         for row in batch[column]:
             if not isinstance(row, str):
                 raise RequestError(f"the column `{column}` holds {type(row).__name__}, not text")

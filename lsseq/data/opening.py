@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from lsseq.data.files import text_sum, whole_folder
-from lsseq.data.gold import Gold, backwards
+from lsseq.data.gold import Gold
 from lsseq.data.sources import Found, find_texts, levels_of, spooled
 from lsseq.data.spaces import Counts
 from lsseq.data.stretches import ArrayText, FileText, MarkedText, RespacedText, Stretch
-from lsseq.data.text import chunks, count_characters
-from lsseq.data.tokens import Written, encode_text, is_utf8, read_tokens, write_tokens
+from lsseq.data.tokens import Encoded, Written, encode_text, encoded_file, mapped, write_tokens
 from lsseq.data.vocabulary import Vocabulary, load_vocabulary
 from lsseq.data.vocabulary.building import build_vocabulary, check_order, settings
 from lsseq.errors import LsseqError
@@ -27,7 +27,7 @@ from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data
 from lsseq.resources import data_folder
 
-VERSION = 2
+VERSION = 3
 """Of the folder that holds the tokens of a text: another version encodes anew."""
 
 
@@ -38,8 +38,8 @@ class Marks:
     vocabulary: Vocabulary
     data: Data
     """Says what the spaces mark."""
-    spaces: Counts | None
-    """(tokens,): how many were taken out behind each token; None where they were left in."""
+    gaps: Counts | None
+    """As those of `lsseq.data.tokens.Encoded`."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Split:
     """One part of a text, as it is read: with `data.strip_spaces` without spaces, with `data.reverse` backwards."""
 
     tokens: np.ndarray[Any, np.dtype[Any]]
-    """1-D, in the order in which they are read; uint8, uint16 or int32. Those of `open_text` are mapped into memory
-    read-only."""
+    """1-D, in the order in which they are read; uint8, uint16 or int32. Those of `open_text` and `open_file` are mapped
+    into memory read-only."""
     characters: int | None
     """Unicode code points of the text as the corpus gives it, but for spaces that were taken out; None where it is not
     UTF-8."""
@@ -66,15 +66,8 @@ class Split:
 
     def marked(self, gold: Path | None = None) -> Iterable[Stretch]:
         """The tokens with their gold, piece by piece and as often as it is iterated; see `read_file`."""
-        text = ArrayText(self.tokens, None if self.marks is None else self.marks.spaces)
+        text = ArrayText(self.tokens, None if self.marks is None else self.marks.gaps)
         return text if self.marks is None else _marked(text, self.marks.vocabulary, self.marks.data, gold)
-
-    def reversed(self) -> Split:
-        """The same text read backwards; the tokens are a view of the same memory."""
-        marks = self.marks
-        if marks is not None and marks.spaces is not None:
-            marks = replace(marks, spaces=backwards(marks.spaces))
-        return replace(self, tokens=self.tokens[::-1], marks=marks)
 
 
 @dataclass(frozen=True)
@@ -147,17 +140,36 @@ def read_text(text: str | bytes, vocabulary: Vocabulary, data: Data, source: str
     Raises:
         RequestError: with line and column, for a byte that is not UTF-8 or a symbol that the vocabulary lacks.
     """
-    encoded = encode_text(text, vocabulary, source, strip_spaces=data.strip_spaces)
-    characters = count_characters(encoded.text) if is_utf8(encoded.text) else None
-    marks = Marks(vocabulary, data, encoded.spaces)
-    split = Split(encoded.tokens, characters, len(encoded.text), marks=marks)
-    return split.reversed() if data.reverse else split
+    return _split(encode_text(text, vocabulary, source, strip_spaces=data.strip_spaces), vocabulary, data)
+
+
+@contextlib.contextmanager
+def open_file(path: Path, vocabulary: Vocabulary, data: Data) -> Iterator[Split]:
+    """A file, plain or .gz, read as a recipe reads its own, in memory that does not grow with it.
+
+    Its tokens lie in temporary files (in `$TMPDIR`) until the block ends.
+
+    Args:
+        path: of the text.
+        vocabulary: of the model that reads it.
+        data: `strip_spaces` and `reverse` are followed; its sources are not read.
+
+    Raises:
+        RequestError: there is no such file, and as `read_text`.
+    """
+    with encoded_file(path, vocabulary, strip_spaces=data.strip_spaces) as encoded:
+        yield _split(encoded, vocabulary, data)
+
+
+def _split(encoded: Encoded, vocabulary: Vocabulary, data: Data, *, whole: bool = False) -> Split:
+    text = encoded.reversed() if data.reverse else encoded
+    return Split(text.tokens, text.characters, text.bytes, whole, Marks(vocabulary, data, text.gaps))
 
 
 def read_file(path: Path, vocabulary: Vocabulary, data: Data, gold: Path | None = None) -> Iterable[Stretch]:
     """A file, plain or .gz, read as a recipe reads its own, with its gold, in memory that does not grow with it.
 
-    It is read anew whenever it is iterated. With `data.reverse` it is held in memory, since it is read from its end.
+    It is read anew whenever it is iterated.
 
     Args:
         path: of the text.
@@ -168,19 +180,12 @@ def read_file(path: Path, vocabulary: Vocabulary, data: Data, gold: Path | None 
     Iterating raises:
         RequestError: as `FileText`, and as `RespacedText`.
     """
-    return _marked(_file(path, vocabulary, data), vocabulary, data, gold)
-
-
-def _file(path: Path, vocabulary: Vocabulary, data: Data) -> Iterable[Stretch]:
-    if not data.reverse or not path.is_file():
-        return FileText(path, vocabulary, data.strip_spaces)
-    split = read_text(b"".join(chunks(path)), vocabulary, data, str(path))
-    return ArrayText(split.tokens, None if split.marks is None else split.marks.spaces)
+    return _marked(FileText(path, vocabulary, data.strip_spaces, data.reverse), vocabulary, data, gold)
 
 
 def _marked(text: Iterable[Stretch], vocabulary: Vocabulary, data: Data, gold: Path | None) -> Iterable[Stretch]:
     if gold is not None:
-        spaced = _file(gold, vocabulary, data.model_copy(update={"strip_spaces": True}))
+        spaced = FileText(gold, vocabulary, strip_spaces=True, reverse=data.reverse)
         text = RespacedText(text, spaced, gold, vocabulary, data.reverse)
     return MarkedText(text, vocabulary, levels_of(data))
 
@@ -213,8 +218,7 @@ def _write(folder: Path, found: Found, data: Data, vocabulary: Vocabulary | None
         vocabulary = build_vocabulary(data, found.texts["train"])
     written = {}
     for split, text in found.texts.items():
-        spaces = folder / f"{split}.spaces.npy" if data.strip_spaces else None
-        written[split] = write_tokens(text, vocabulary, folder / f"{split}.npy", spaces)
+        written[split] = write_tokens(text, vocabulary, *_files(folder, split, data))
     for split, facts in written.items():
         if facts.tokens == 0:
             raise _empty(split, found)
@@ -224,6 +228,11 @@ def _write(folder: Path, found: Found, data: Data, vocabulary: Vocabulary | None
     ).hexdigest()
     facts_of = {split: asdict(facts) for split, facts in written.items()}
     (folder / "tokens.json").write_text(json.dumps({"fingerprint": fingerprint, "splits": facts_of}, indent=1))
+
+
+def _files(folder: Path, split: str, data: Data) -> tuple[Path, Path | None]:
+    """Of a split's tokens and, where spaces are taken out, its gaps."""
+    return folder / f"{split}.npy", folder / f"{split}.gaps.npy" if data.strip_spaces else None
 
 
 def _empty(split: str, found: Found) -> KeyFault:
@@ -237,14 +246,8 @@ def _read(folder: Path, found: Found, data: Data) -> TextData | None:
         vocabulary = load_vocabulary(folder)
         splits = {}
         for name, values in facts["splits"].items():
-            written = Written(**values)
-            tokens = read_tokens(folder / f"{name}.npy")
-            spaces = read_tokens(folder / f"{name}.spaces.npy") if data.strip_spaces else None
-            if tokens.shape != (written.tokens,) or (spaces is not None and spaces.shape != tokens.shape):
-                return None
-            marks = Marks(vocabulary, data, spaces)
-            split = Split(tokens, written.characters, written.bytes, found.whole, marks)
-            splits[name] = split.reversed() if data.reverse else split
+            encoded = mapped(Written(**values), *_files(folder, name, data))
+            splits[name] = _split(encoded, vocabulary, data, whole=found.whole)
         fingerprint = facts["fingerprint"] + ("-reversed" if data.reverse else "")
         return TextData(vocabulary, splits, fingerprint, found.source)
     except (OSError, EOFError, ValueError, KeyError, TypeError, LsseqError):

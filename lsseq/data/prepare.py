@@ -16,7 +16,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from lsseq.data.corpus import Corpus, Published
+from lsseq.data.counting import WordCounts
 from lsseq.data.files import content, whole_folder
 from lsseq.data.gather import fetched_files, files_from
 from lsseq.data.text import Text, UndecodableError, blocks, count_characters, decode
@@ -170,7 +170,7 @@ class _Counter:
         self._readable = True
         self._seen_bytes = np.zeros(256, bool)
         self._seen_characters: set[str] = set()
-        self._seen_words: set[str] = set()
+        self._seen_words = WordCounts()
 
     def read(self, block: bytes) -> None:
         self._digest.update(block)
@@ -188,7 +188,7 @@ class _Counter:
         self._words += len(words) + lines
         if self._keep_types:
             self._seen_characters.update(text)
-            self._seen_words.update(words)
+            self._seen_words.add(words)
 
     def counts(self) -> dict[str, Any]:
         return {
@@ -200,9 +200,10 @@ class _Counter:
         }
 
     def types(self) -> dict[str, int | None]:
-        ends: Iterable[str] = (END,) if self._lines else ()
+        if self._lines:
+            self._seen_words.add([END])
         return {
             "char": len(self._seen_characters) if self._readable else None,
             "byte": int(self._seen_bytes.sum()),
-            "word": len(self._seen_words.union(ends)) if self._readable else None,
+            "word": sum(1 for _ in self._seen_words.items()) if self._readable else None,
         }

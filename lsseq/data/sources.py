@@ -14,6 +14,7 @@ from lsseq.data.prepare import Prepared, find_prepared, prepare
 from lsseq.data.text import Text
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data, TextSplits
+from lsseq.resources import data_folder
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def _texts(name: str) -> dict[str, Text]:
 @contextlib.contextmanager
 def spooled(splits: Mapping[str, Iterable[str]], separator: str) -> Iterator[dict[str, Text]]:
     """Strings as text files, each string followed by the separator; the files are gone after the block."""
-    with tempfile.TemporaryDirectory(prefix="lsseq-") as folder:
+    # They may be too large for the folder of temporary files, which many systems keep in memory.
+    data_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".texts-", dir=data_folder()) as folder:
         texts = {}
         for split, rows in splits.items():
             path = Path(folder) / f"{split}.txt"

@@ -1,7 +1,7 @@
 """A text from its beginning to its end in stretches of limited size, with its gold, as often as it is asked for.
 
-A text comes from arrays (`ArrayText`: a split, a text in memory), from a file that is encoded block by block while it
-is read (`FileText`), or from either with the spaces of another file (`RespacedText`). `MarkedText` makes gold of the
+A text comes from arrays (`ArrayText`: a split, a text in memory), from a file that is encoded on disk while it is read
+(`FileText`), or from either with the spaces of another file (`RespacedText`). `MarkedText` makes gold of the
 spaces. Nothing here holds a text whole.
 
 Shape letter: N tokens.
@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from lsseq.data.gold import Gold, Marker, number_of
-from lsseq.data.spaces import SPACE, Counts, SpaceCounter
+from lsseq.data.spaces import SPACE, Counts
 from lsseq.data.text import Text
-from lsseq.data.tokens import Tokens, encoded_text
+from lsseq.data.tokens import Tokens, encoded_file
 from lsseq.data.vocabulary import ByteVocabulary, CharVocabulary, Vocabulary
 from lsseq.errors import Place, RequestError
 
@@ -81,40 +81,31 @@ class ArrayText:
     """A text that is at hand; arrays that are mapped from a file are read as they are needed."""
 
     tokens: Tokens
-    spaces: Counts | None
+    gaps: Counts | None
+    """As those of `lsseq.data.tokens.Encoded`."""
 
     def __iter__(self) -> Iterator[Stretch]:
-        whole = Stretch(self.tokens, self.spaces)
+        whole = Stretch(self.tokens, None if self.gaps is None else self.gaps[1:])
         return (whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
 
 
 @dataclass(frozen=True)
 class FileText:
-    """A file, plain or .gz, that is encoded while it is read.
+    """A file, plain or .gz, that is encoded when it is read.
 
     Iterating raises:
-        RequestError: there is no such file, and as `encoded_text`.
+        RequestError: as `encoded_file`.
     """
 
     path: Path
     vocabulary: Vocabulary
     strip_spaces: bool
+    reverse: bool
 
     def __iter__(self) -> Iterator[Stretch]:
-        if not self.path.is_file():
-            raise RequestError(f"there is no file `{self.path}`")
-        counter = SpaceCounter(by_character=self.vocabulary.unit == "char")
-        held: Tokens = np.empty(0, self.vocabulary.dtype)
-        for ids, _, block in encoded_text(Text.of(self.path), self.vocabulary, strip_spaces=self.strip_spaces):
-            if not self.strip_spaces:
-                yield Stretch(ids)
-                continue
-            counts = counter.read(block)
-            known = np.concatenate([held, ids])
-            yield Stretch(known[: len(counts)], counts)
-            held = known[len(counts) :]
-        if self.strip_spaces:
-            yield Stretch(held, counter.rest())
+        with encoded_file(self.path, self.vocabulary, strip_spaces=self.strip_spaces) as encoded:
+            text = encoded.reversed() if self.reverse else encoded
+            yield from ArrayText(text.tokens, text.gaps)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import numpy as np
 from lsseq.data.spaces import Counts, SpaceCounter, offset_with_spaces, without_spaces
 from lsseq.data.text import Text, UndecodableError, blocks, count_characters, decode, place_in, undecodable_error
 from lsseq.data.vocabulary.base import UnseenError, Vocabulary
+from lsseq.errors import RequestError
 
 Tokens = np.ndarray[Any, np.dtype[Any]]
+
+_FIRST = np.zeros(1, np.uint8)
+"""The gap before the first token."""
 
 
 @dataclass(frozen=True)
@@ -34,36 +39,44 @@ class Written:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text in memory, encoded."""
+    """An encoded text, in memory or mapped from files."""
 
     tokens: Tokens
-    """1-D, of the vocabulary's smallest type."""
-    spaces: Counts | None
-    """(tokens,): spaces that were taken out behind each token; None where they were left in."""
-    text: bytes
-    """What was read: without the spaces where they were taken out."""
+    """(N,), of the vocabulary's smallest type."""
+    gaps: Counts | None
+    """(N + 1,): spaces that were taken out before each token, none before the first, and behind the last; None where
+    they were left in."""
+    characters: int | None
+    """As `Written.characters`."""
+    bytes: int
+    """As `Written.bytes`."""
+
+    def reversed(self) -> Encoded:
+        """The text from its end; the arrays are views of the same memory."""
+        return replace(self, tokens=self.tokens[::-1], gaps=None if self.gaps is None else self.gaps[::-1])
 
 
-def write_tokens(text: Text, vocabulary: Vocabulary, path: Path, spaces: Path | None = None) -> Written:
+def write_tokens(text: Text, vocabulary: Vocabulary, path: Path, gaps: Path | None = None) -> Written:
     """Encode a text into a .npy file of the vocabulary's smallest type, in memory of a few blocks.
 
     Args:
         text: what is encoded.
         vocabulary: by what.
         path: of the file with the tokens.
-        spaces: where it is given, the spaces are taken out, and this file gets how many stood behind each token, in
-            uint8.
+        gaps: where it is given, the spaces are taken out, and this file gets `Encoded.gaps`.
 
     Raises:
-        RequestError: as `encoded_text`.
+        RequestError: with file, line and column, for a byte that is not UTF-8 or a symbol that the vocabulary lacks.
     """
     characters = size = 0
     readable = True
     counter = SpaceCounter(by_character=vocabulary.unit == "char")
     with contextlib.ExitStack() as files:
         tokens = files.enter_context(_Array(path, vocabulary.dtype))
-        counts = None if spaces is None else files.enter_context(_Array(spaces, np.dtype(np.uint8)))
-        for ids, read, block in encoded_text(text, vocabulary, strip_spaces=spaces is not None):
+        counts = None if gaps is None else files.enter_context(_Array(gaps, np.dtype(np.uint8)))
+        if counts is not None:
+            counts.add(_FIRST)
+        for ids, read, block in _encoded_blocks(text, vocabulary, strip_spaces=gaps is not None):
             tokens.add(ids)
             if counts is not None:
                 counts.add(counter.read(block))
@@ -75,13 +88,8 @@ def write_tokens(text: Text, vocabulary: Vocabulary, path: Path, spaces: Path | 
     return Written(tokens.length, characters if readable else None, size, tokens.digest.hexdigest())
 
 
-def encoded_text(text: Text, vocabulary: Vocabulary, *, strip_spaces: bool) -> Iterator[tuple[Tokens, bytes, bytes]]:
-    """The tokens of each block of a text on disk, what was read of the block (without its spaces where they were taken
-    out), and the block itself.
-
-    Raises:
-        RequestError: with file, line and column, for a byte that is not UTF-8 or a symbol that the vocabulary lacks.
-    """
+def _encoded_blocks(text: Text, vocabulary: Vocabulary, *, strip_spaces: bool) -> Iterator[tuple[Tokens, bytes, bytes]]:
+    """As `_encoded`, of a text on disk; the faults are those that the user reads."""
     try:
         yield from _encoded(text.blocks(), vocabulary, strip_spaces=strip_spaces)
     except UndecodableError as fault:
@@ -100,11 +108,11 @@ def encode_text(text: str | bytes, vocabulary: Vocabulary, source: str = "text",
         strip_spaces: take the spaces out.
 
     Raises:
-        RequestError: as `encoded_text`; line and column are those of the text with its spaces.
+        RequestError: as `write_tokens`; line and column are those of the text with its spaces.
     """
     whole = text.encode("utf-8", errors="surrogatepass") if isinstance(text, str) else text
     counter = SpaceCounter(by_character=vocabulary.unit == "char")
-    tokens, counts = [np.empty(0, vocabulary.dtype)], []
+    tokens, counts = [np.empty(0, vocabulary.dtype)], [_FIRST]
     try:
         for ids, _, block in _encoded(blocks([whole]), vocabulary, strip_spaces=strip_spaces):
             tokens.append(ids)
@@ -114,8 +122,37 @@ def encode_text(text: str | bytes, vocabulary: Vocabulary, source: str = "text",
         raise undecodable_error(place_in(whole, fault.offset, source), fault.offset, fault.byte) from None
     except UnseenError as fault:
         raise vocabulary.unseen_error(fault.symbol, place_in(whole, fault.offset, source)) from None
-    spaces = np.concatenate([*counts, counter.rest()]) if strip_spaces else None
-    return Encoded(np.concatenate(tokens), spaces, without_spaces(whole) if strip_spaces else whole)
+    gaps = np.concatenate([*counts, counter.rest()]) if strip_spaces else None
+    read = without_spaces(whole) if strip_spaces else whole
+    return Encoded(np.concatenate(tokens), gaps, count_characters(read) if is_utf8(read) else None, len(read))
+
+
+@contextlib.contextmanager
+def encoded_file(path: Path, vocabulary: Vocabulary, *, strip_spaces: bool) -> Iterator[Encoded]:
+    """A file, plain or .gz, encoded into temporary files that are mapped into memory until the block ends.
+
+    Raises:
+        RequestError: there is no such file, and as `write_tokens`.
+    """
+    if not path.is_file():
+        raise RequestError(f"there is no file `{path}`")
+    # Windows lets nobody remove a file that is mapped.
+    with tempfile.TemporaryDirectory(prefix="lsseq-", ignore_cleanup_errors=True) as folder:
+        tokens, gaps = Path(folder) / "tokens.npy", Path(folder) / "gaps.npy" if strip_spaces else None
+        written = write_tokens(Text.of(path), vocabulary, tokens, gaps)
+        yield mapped(written, tokens, gaps)
+
+
+def mapped(written: Written, tokens: Path, gaps: Path | None) -> Encoded:
+    """What `write_tokens` wrote.
+
+    Raises:
+        ValueError, OSError: a file was damaged.
+    """
+    ids, counts = read_tokens(tokens), None if gaps is None else read_tokens(gaps)
+    if ids.shape != (written.tokens,) or (counts is not None and counts.shape != (written.tokens + 1,)):
+        raise ValueError("a file of tokens has another length than was written")
+    return Encoded(ids, counts, written.characters, written.bytes)
 
 
 def read_tokens(path: Path) -> Tokens:

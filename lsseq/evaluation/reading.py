@@ -5,6 +5,7 @@ Shape letters: T time, B batch (streams or pieces side by side).
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
@@ -17,6 +18,11 @@ from lsseq.data.batches import Batch, Window
 from lsseq.model.base import Extras, SequenceModel
 from lsseq.nn.state import State
 from lsseq.processes.group import ALONE, Processes
+
+_IN_MEMORY = 1 << 24
+"""Bytes of the nll of all tokens that are kept in memory."""
+_PIECE = 1 << 20
+"""Bytes that are read at a time."""
 
 
 class Reader(Protocol):
@@ -74,27 +80,32 @@ class Means:
 
 
 class Tokenwise:
-    """Keeps the nll of every token and puts them into the order of the text."""
+    """Keeps the nll of every token and puts them into the order of the text; those of a long text are kept on disk."""
 
     def __init__(self) -> None:
-        self._groups: list[list[tuple[Tensor, Tensor | None]]] = []
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - it lives as long as this
 
     def add(self, window: Window, nll: Tensor) -> None:
-        """The (T, B) nll of a window."""
-        if window.fresh:
-            self._groups.append([])
-        self._groups[-1].append((nll.cpu(), window.batch.mask))
+        """The (T, B) nll of a window of `evaluation_windows`."""
+        assert window.places is not None
+        mask = window.batch.mask
+        # Nothing but what lies beyond the end of the text is masked.
+        counts = [len(nll)] * nll.shape[1] if mask is None else mask.sum(0).tolist()
+        columns = nll.t().to("cpu", torch.float64).contiguous().numpy()
+        for place, count, column in zip(window.places.tolist(), counts, columns, strict=True):
+            if count:
+                self._file.seek(place * column.itemsize)
+                self._file.write(column[:count].tobytes())
+
+    def pieces(self) -> Iterator[np.ndarray[tuple[int], np.dtype[np.float64]]]:
+        """Nats of every token in the order of the text, 1-D, piece by piece."""
+        self._file.seek(0)
+        while read := self._file.read(_PIECE):
+            yield np.frombuffer(read)
 
     def nll(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """Nats of every token in the order of the text, 1-D."""
-        # Within a group every column is one piece of the text, and the columns follow each other.
-        return np.concatenate([_in_order(group) for group in self._groups]).astype(np.float64)
-
-
-def _in_order(group: list[tuple[Tensor, Tensor | None]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    nll = torch.cat([nll for nll, _ in group]).t()
-    counted = torch.cat([torch.ones_like(nll, dtype=torch.bool) if mask is None else mask for nll, mask in group]).t()
-    return nll[counted].numpy()
+        """The same as one array."""
+        return np.concatenate([*self.pieces()])
 
 
 def read_all(
@@ -123,4 +134,5 @@ def _own_columns(windows: Iterable[Window], processes: Processes) -> Iterator[Wi
     for window in windows:
         columns = processes.rows(window.batch.targets.shape[1])
         if columns.stop > columns.start:
-            yield replace(window, batch=window.batch.columns(columns))
+            places = None if window.places is None else window.places[columns]
+            yield replace(window, batch=window.batch.columns(columns), places=places)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,13 @@ def _escape(symbol: str) -> str:
 
 
 def write_surprisals(
-    path: Path, vocabulary: Vocabulary, tokens: Iterable[int], nll: np.ndarray[tuple[int], np.dtype[np.float64]]
+    path: Path,
+    vocabulary: Vocabulary,
+    tokens: Iterable[int],
+    nll: Iterable[np.ndarray[tuple[int], np.dtype[np.float64]]],
 ) -> None:
-    """Write the file; `nll` in nats, in the order of `tokens`."""
+    """Write the file; `nll` in nats, in the order of `tokens`, in pieces of any length."""
     names = [escaped(vocabulary.token(index)) for index in range(len(vocabulary))]
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{names[int(token)]}\t{value:.6f}\n" for token, value in zip(tokens, bits(nll), strict=True))
+        values = chain.from_iterable(bits(piece) for piece in nll)
+        file.writelines(f"{names[int(token)]}\t{value:.6f}\n" for token, value in zip(tokens, values, strict=True))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from lsseq.data import Split, Vocabulary, read_text
-from lsseq.data.text import chunks
+from lsseq.data import Split, Vocabulary, open_file, read_text
 from lsseq.errors import RequestError
 from lsseq.recipe.schema import Data
 
@@ -16,18 +17,21 @@ def text_split(text: str | bytes, vocabulary: Vocabulary, data: Data, source: st
     Raises:
         RequestError: it is empty, or holds what the vocabulary cannot read; the place is given in `source`.
     """
-    split = read_text(text, vocabulary, data, source)
-    if len(split.tokens) == 0:
-        raise RequestError(f"{source} is empty")
-    return split
+    return _filled(read_text(text, vocabulary, data, source), source)
 
 
-def file_split(path: Path, vocabulary: Vocabulary, data: Data) -> Split:
-    """The same for a text file, plain or .gz.
+@contextlib.contextmanager
+def file_split(path: Path, vocabulary: Vocabulary, data: Data) -> Iterator[Split]:
+    """The same for a text file, plain or .gz, which is on disk until the block ends.
 
     Raises:
         RequestError: there is no such file, and as `text_split`.
     """
-    if not path.is_file():
-        raise RequestError(f"there is no file `{path}`")
-    return text_split(b"".join(chunks(path)), vocabulary, data, str(path))
+    with open_file(path, vocabulary, data) as split:
+        yield _filled(split, str(path))
+
+
+def _filled(split: Split, source: str) -> Split:
+    if len(split.tokens) == 0:
+        raise RequestError(f"{source} is empty")
+    return split

@@ -76,7 +76,7 @@ class RunFolder:
         """
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
         claimed_before = _lock_file(path).exists()
-        with _locked(path):
+        with locked(_lock_file(path), f"the run folder {path}"):
             run = cls(path)
             remove(unfinished(path))
             if claimed_before and not run.recipe.is_file():
@@ -169,9 +169,17 @@ def _free_name(path: Path) -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the system's lock on the folder; it is gone when the process ends, however it ends."""
-    with _open_lock(path) as file:
+def locked(lock: Path, what: str) -> Iterator[None]:
+    """Hold the system's lock on a file; it is gone when the process ends, however it ends.
+
+    Args:
+        lock: the file.
+        what: it keeps other processes out of, for the error.
+
+    Raises:
+        RequestError: another process holds it.
+    """
+    with _open_lock(lock, what) as file:
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
@@ -179,14 +187,13 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _open_lock(path: Path) -> IO[str]:
-    lock = _lock_file(path)
+def _open_lock(lock: Path, what: str) -> IO[str]:
     while True:
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            lock.parent.mkdir(parents=True, exist_ok=True)
             file = lock.open("a+", encoding="ascii")
         except (FileExistsError, NotADirectoryError) as error:
-            raise RequestError(f"`{path}` cannot be a run folder: there is a file of that name") from error
+            raise RequestError(f"`{lock.parent}` cannot be a run folder: there is a file of that name") from error
         except FileNotFoundError:
             continue  # Another process has removed the folder, in which it had nothing to do.
         if not _lock(file):
@@ -194,7 +201,7 @@ def _open_lock(path: Path) -> IO[str]:
             owner = file.read().strip()
             file.close()
             raise RequestError(
-                f"the run folder {path} is in use" + (f" by process {owner}" if owner else ""),
+                f"{what} is in use" + (f" by process {owner}" if owner else ""),
                 hint="wait until that training ends, or choose another folder with --run",
             )
         # Another process may have removed the file between our opening and our locking it.

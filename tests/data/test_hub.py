@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lsseq.data import open_text
+from lsseq.data import hub, open_text
 from lsseq.errors import RequestError, RunError
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data, HubDataset
@@ -57,6 +57,35 @@ def test_the_column_and_the_separator(tmp_path):
     assert caught.value.suggestion == "did you mean `body`?"
     with pytest.raises(RequestError, match="the column `n` holds int, not text"):
         opened(**keys, column="n")
+
+
+def test_arrow_files(tmp_path):
+    rows = datasets.Dataset.from_dict({"text": [f"row {number}" for number in range(40)]})
+    rows.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": rows, "validation": rows.select([3, 5])}).save_to_disk(tmp_path / "splits")
+    (file,) = (tmp_path / "one").glob("*.arrow")
+    whole = texts(opened(name=str(tmp_path / "one")))
+    assert whole == texts(opened(name="arrow", files=str(file)))
+    assert "".join(whole.values()) == "".join(f"row {number}\n" for number in range(40))
+    assert texts(opened(name=str(tmp_path / "splits")))["valid"] == "row 3\nrow 5\n"
+
+
+def test_long_rows_are_read_a_few_at_a_time(monkeypatch):
+    rows = datasets.Dataset.from_dict({"text": [str(number) * 100 for number in range(10)] * 100, "n": [0] * 1000})
+    sizes = []
+    monkeypatch.setattr(hub, "TOGETHER", 1500)
+    monkeypatch.setattr(datasets.Dataset, "iter", noting(sizes, datasets.Dataset.iter))
+    assert list(hub._rows(rows, "text")) == rows["text"]
+    assert max(sizes) < 20
+
+
+def noting(sizes, real):
+    def iterate(self, batch_size):
+        for batch in real(self, batch_size):
+            sizes.append(len(batch["text"]))
+            yield batch
+
+    return iterate
 
 
 def test_a_missing_file(tmp_path):

@@ -197,7 +197,7 @@ class TestOrder:
         keys = Data(text=str(small_text), strip_spaces=True)
         first = open_text(keys).splits["valid"].gold
         (folder,) = (own_data / "tokens").iterdir()
-        (folder / "valid.spaces.npy").write_bytes(b"")
+        (folder / "valid.gaps.npy").write_bytes(b"")
         assert np.array_equal(open_text(keys).splits["valid"].gold.levels["words"], first.levels["words"])
 
     def test_places_of_faults_are_those_of_the_file(self, tmp_path):

@@ -155,6 +155,8 @@ def command(
             _print_task(values)
         return
 
+    import numpy as np
+
     from lsseq.api import load
     from lsseq.evaluation import ensemble
     from lsseq.evaluation.evaluate import evaluate, find_split
@@ -164,31 +166,33 @@ def command(
 
     trained = load(run, checkpoint, device)  # type: ignore[arg-type]
     name = None if text is not None else split or "valid"
-    measured = (
-        file_split(text, trained.vocabulary, recipe.data)
-        if text is not None
-        else find_split(recipe.data, trained.vocabulary, str(name))
-    )
-    each = Tokenwise() if tokens else None
-    subject = (trained.model, measured, trained.vocabulary, recipe)
-    options: dict[str, Any] = {"streams": streams, "device": trained.device, "keep": each}
-    mode: Mode = "dynamic" if dynamic else "cache" if cache else "deterministic"
+    with ExitStack() as stack:
+        measured = (
+            stack.enter_context(file_split(text, trained.vocabulary, recipe.data))
+            if text is not None
+            else find_split(recipe.data, trained.vocabulary, str(name))
+        )
+        each = Tokenwise() if tokens else None
+        subject = (trained.model, measured, trained.vocabulary, recipe)
+        options: dict[str, Any] = {"streams": streams, "device": trained.device, "keep": each}
+        mode: Mode = "dynamic" if dynamic else "cache" if cache else "deterministic"
 
-    def measure() -> dict[str, Any]:
-        if others:
-            with ExitStack() as each_one:
-                prepare = lambda model: each_one.enter_context(depths.at_one(model))  # noqa: E731
-                return together([run, *others], *subject, prepare, checkpoint, **options)
-        if samples is not None:
-            return ensemble.sampled(*subject, samples=samples, seed=seed, **options)
-        return ensemble.exact(*subject, **options) if exact else evaluate(*subject, mode=mode, **options)
+        def measure() -> dict[str, Any]:
+            if others:
+                with ExitStack() as each_one:
+                    prepare = lambda model: each_one.enter_context(depths.at_one(model))  # noqa: E731
+                    return together([run, *others], *subject, prepare, checkpoint, **options)
+            if samples is not None:
+                return ensemble.sampled(*subject, samples=samples, seed=seed, **options)
+            return ensemble.exact(*subject, **options) if exact else evaluate(*subject, mode=mode, **options)
 
-    values = depths.measured(trained.model, measure)
+        values = depths.measured(trained.model, measure)
+        if tokens is not None and each is not None:
+            # A plain view: going through the memory-map class itself costs several times as much.
+            write_surprisals(tokens, trained.vocabulary, np.asarray(measured.tokens), each.pieces())
     if name is not None:
         values["split"] = name
         values |= compared(values, recipe.expected, name)
-    if tokens is not None and each is not None:
-        write_surprisals(tokens, trained.vocabulary, measured.tokens, each.nll())
     if png is not None:
         (save_anytime if depths.several else save_ensemble)(png, values)
     if as_json:

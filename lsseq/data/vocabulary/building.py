@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from lsseq.data.vocabulary.words import WordVocabulary
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data
 
-SAMPLE = 100_000_000
-"""Bytes of text that sentencepiece learns from, since it holds them in memory: of a longer text every n-th block."""
+SAMPLE = 10_000_000
+"""Bytes of text that sentencepiece learns from, since it takes some thirty bytes of memory for each: of a longer text
+every n-th sentence."""
 
 
 def settings(data: Data) -> dict[str, Any]:
@@ -103,10 +103,10 @@ class _Reader:
 def _sentencepiece(data: Data, reader: _Reader) -> Vocabulary:
     if data.vocabulary_size is None:
         raise KeyFault("data.vocabulary_size", "`data.unit=sentencepiece` needs a vocabulary_size", hint="try 2000")
-    step = max(1, -(-reader.size() // SAMPLE))
+    every = max(1, -(-reader.size() // SAMPLE))
     try:
         return SentencePieceVocabulary.train(
-            islice(reader.blocks(), 0, None, step), size=data.vocabulary_size, algorithm=data.sentencepiece.algorithm
+            reader.blocks(), size=data.vocabulary_size, algorithm=data.sentencepiece.algorithm, every=every
         )
     except SentencePieceError as error:
         raise KeyFault("data.vocabulary_size", f"sentencepiece: {error}") from error

@@ -11,6 +11,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,11 +59,22 @@ class SentencePieceVocabulary(Vocabulary):
 
     @classmethod
     def train(
-        cls, blocks: Iterable[bytes], *, size: int, algorithm: Literal["unigram", "bpe"] = "unigram"
+        cls,
+        blocks: Iterable[bytes],
+        *,
+        size: int,
+        algorithm: Literal["unigram", "bpe"] = "unigram",
+        every: int = 1,
     ) -> SentencePieceVocabulary:
         """Learn the pieces from a text; the same text gives the same model to the byte.
 
         There are fewer than `size` where the text has no more that are worth a number.
+
+        Args:
+            blocks: as `lsseq.data.text.blocks` cuts them.
+            size: the largest number of pieces.
+            algorithm: of sentencepiece.
+            every: learn from one sentence in so many. Sentencepiece can draw some itself, but takes no seed for it.
 
         Raises:
             UndecodableError: a byte is not UTF-8.
@@ -72,7 +84,7 @@ class SentencePieceVocabulary(Vocabulary):
         model, sentences = io.BytesIO(), _Sentences(blocks)
         try:
             trainer.train(
-                sentence_iterator=iter(sentences),
+                sentence_iterator=islice(sentences, 0, None, every),
                 model_writer=model,
                 model_type=algorithm,
                 vocab_size=size,

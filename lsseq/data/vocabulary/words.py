@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from lsseq.data.counting import WordCounts
 from lsseq.data.text import decode
 from lsseq.data.vocabulary.base import Ids, ListedVocabulary, UnseenError
 
@@ -44,34 +45,50 @@ class WordVocabulary(ListedVocabulary):
 
         Args:
             blocks: as `lsseq.data.text.blocks` cuts them.
-            size: the largest number of tokens, with `<eos>` and `<unk>`.
+            size: the largest number of tokens, with `<eos>` and `<unk>`. Without it the words that are kept are held in
+                memory, however many they are.
             minimum: words that occur less often are read as `<unk>`.
 
         Raises:
             UndecodableError: a byte is not UTF-8.
         """
-        counts: Counter[str] = Counter()
+        counts = WordCounts()
         for block in blocks:
-            counts.update(_split(decode(block)))
+            counts.add(_split(decode(block)))
         return cls._of_counts(counts, size, minimum)
 
     @classmethod
     def from_iterator(cls, lines: Iterable[str], *, size: int | None = None, minimum: int = 1) -> WordVocabulary:
         """The same for any iterable of lines, such as a torchtext data set; each line ends with one `<eos>`."""
-        counts: Counter[str] = Counter()
+        counts = WordCounts()
         for line in lines:
-            counts.update(_split(line.rstrip("\n") + "\n"))
+            counts.add(_split(line.rstrip("\n") + "\n"))
         return cls._of_counts(counts, size, minimum)
 
     @classmethod
-    def _of_counts(cls, counts: Counter[str], size: int | None, minimum: int) -> WordVocabulary:
-        special = (END, UNKNOWN)
-        words = sorted((word for word in counts if word not in special), key=lambda word: (-counts[word], word))
-        room = len(words) if size is None else max(size - len(special), 0)
-        kept = [word for word in words[:room] if counts[word] >= minimum]
-        cut = sum(counts[word] for word in words[len(kept) :])
-        order = {word: counts[word] for word in kept} | {END: counts[END], UNKNOWN: counts[UNKNOWN] + cut}
-        return cls(sorted(order, key=lambda word: (-order[word], word)), UNKNOWN)
+    def _of_counts(cls, counts: WordCounts, size: int | None, minimum: int) -> WordVocabulary:
+        special = {END: 0, UNKNOWN: 0}
+        total = 0
+
+        def frequent() -> Iterator[tuple[int, str]]:
+            nonlocal total
+            for word, count in counts.items():
+                if word in special:
+                    special[word] = count
+                    continue
+                total += count
+                if count >= minimum:
+                    yield -count, word
+
+        if size is None:
+            kept = sorted(frequent())
+        else:
+            room = max(size - len(special), 0)
+            # Asked for none, `nsmallest` would not go through them.
+            kept = heapq.nsmallest(room + 1, frequent())[:room]
+        special[UNKNOWN] += total + sum(negative for negative, _ in kept)
+        kept += [(-count, word) for word, count in special.items()]
+        return cls([word for _, word in sorted(kept)], UNKNOWN)
 
     def encode_block(self, block: bytes) -> Ids:
         text = decode(block)

@@ -33,7 +33,8 @@ class HubDataset(Section):
     """A text data set read through the Hugging Face library `datasets`."""
 
     name: str
-    """Name on the hub, a folder with data files, or a loader of `datasets` such as `text` or `parquet`."""
+    """Name on the hub, a folder with data files or one that `save_to_disk` of `datasets` wrote, or a loader such as
+    `text`, `parquet` or `arrow`."""
     config: str | None = None
     """Configuration of the data set, such as `wikitext-2-raw-v1`."""
     files: str | list[str] | dict[str, str | list[str]] | None = None

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsseq.data.text import UndecodableError
-from lsseq.data.vocabulary import SentencePieceVocabulary
+from lsseq.data.text import Text, UndecodableError
+from lsseq.data.vocabulary import SentencePieceVocabulary, building
+from lsseq.data.vocabulary.building import build_vocabulary
 from lsseq.data.vocabulary.pieces import SentencePieceError
+from lsseq.recipe.schema import Data
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -102,3 +104,19 @@ def test_an_error_of_the_text_is_not_hidden():
 def test_what_is_no_model_is_refused():
     with pytest.raises(ValueError, match="not a sentencepiece model"):
         SentencePieceVocabulary(b"nonsense")
+
+
+def test_a_sample_is_every_nth_sentence(small_text):
+    lines = [line for line in small_text.read_bytes().split(b"\n") if line]
+    sampled, chosen = (
+        SentencePieceVocabulary.train([b"\n".join(given)], size=400, every=every).model
+        for given, every in ((lines, 3), (lines[::3], 1))
+    )
+    assert sampled == chosen
+
+
+def test_a_long_text_is_sampled(small_text, monkeypatch):
+    text, data = Text.of(small_text), Data(text=str(small_text), unit="sentencepiece", vocabulary_size=400)
+    monkeypatch.setattr(building, "SAMPLE", text.size() * 2 // 5)
+    sampled = SentencePieceVocabulary.train(text.blocks(), size=400, every=3)
+    assert build_vocabulary(data, text).contents() == sampled.contents()

@@ -30,14 +30,14 @@ def peak(*arguments: object) -> float:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak is told by POSIX systems")
-@pytest.mark.parametrize("strip", [False, True])
-def test_a_text_four_times_as_long_takes_no_more(tmp_path: Path, strip: bool) -> None:
+@pytest.mark.parametrize("keys", [{}, {"strip_spaces": True}, {"strip_spaces": True, "reverse": True}])
+def test_a_text_four_times_as_long_takes_no_more(tmp_path: Path, keys: dict[str, bool]) -> None:
     letters = np.random.default_rng(0).choice(list("abcde   \n"), 1_000_000)
     text = "".join(letters)
     for name, times in (("train", 1), ("short", 2), ("long", 8)):
         (tmp_path / name).write_text(text * times)
     model = {"recurrence": "hm-lstm", "layers": 3, "hidden": 8, "embedding": 4}
-    make_run(tmp_path / "run", tiny_recipe(tmp_path / "train", data={"strip_spaces": strip}, model=model))
+    make_run(tmp_path / "run", tiny_recipe(tmp_path / "train", data=keys, model=model))
     peaks = [
         peak(
             *("boundaries", tmp_path / "run", "--text", tmp_path / name, "--gold", tmp_path / name),
@@ -46,4 +46,21 @@ def test_a_text_four_times_as_long_takes_no_more(tmp_path: Path, strip: bool) ->
         for name in ("short", "long")
     ]
     # Held whole, the six million symbols more took over a hundred.
+    assert peaks[1] - peaks[0] < 30
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the peak is told by POSIX systems")
+def test_its_surprisals_take_no_more(tmp_path: Path) -> None:
+    text = "".join(np.random.default_rng(0).choice(list("abcde   \n"), 500_000))
+    for name, times in (("train", 1), ("short", 2), ("long", 8)):
+        (tmp_path / name).write_text(text * times)
+    make_run(tmp_path / "run", tiny_recipe(tmp_path / "train", model={"hidden": 8, "embedding": 4}))
+    peaks = []
+    for name in ("short", "long"):
+        read = ("eval", tmp_path / "run", "--text", tmp_path / name, "--streams", 500, "--window", 50)
+        peaks.append(peak(*read, "--tokens", tmp_path / f"{name}.tsv"))
+        with (tmp_path / f"{name}.tsv").open() as lines:
+            assert sum(1 for _ in lines) == (tmp_path / name).stat().st_size
+    # Held whole, three million symbols and surprisals more would take over seventy.
     assert peaks[1] - peaks[0] < 30
