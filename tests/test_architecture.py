@@ -32,6 +32,7 @@ LAYERS = [
     "api",
     "compression",
     "comparison",
+    "export",
     "cli",
 ]
 
