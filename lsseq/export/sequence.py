@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -47,6 +48,7 @@ def obstacle(subject: Subject) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1)  # two forms are made of it
 def program(subject: Subject) -> ExportedProgram:
     """The whole model for any T and B.
 

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
 from lsseq.nn.kernels.dispatch import BACKENDS, FEW, Choice, Request, choose, describe, kernel
-from lsseq.nn.kernels.followed import followed
+from lsseq.nn.kernels.followed import followed, transformed
 from lsseq.nn.kernels.layer import Layer, States, Weights
 from lsseq.nn.kernels.uncompiled import uncompiled
 from lsseq.nn.parts.coins import reaching
@@ -104,6 +104,7 @@ class Recurrent(Parameters):
             device=like.device.type,
             dtype=like.dtype,
             traced=traced,
+            transformed=transformed(),
             gradient=learns and torch.is_grad_enabled(),
             few=states is not None and states < FEW,
             factors=factors,

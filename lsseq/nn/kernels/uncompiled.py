@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from typing import Any, TypeVar
 
 import torch
@@ -19,17 +19,16 @@ def uncompiled(function: Function) -> Function:
     its steps one after the other, compiled anew for every length, and slower than the kernels in the end.
     """
 
+    apart: list[Callable[..., Any]] = []
+
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         # Nobody compiles before it is imported, which takes longer than to import the rest of PyTorch.
-        call = _apart(function) if "torch._dynamo" in sys.modules else function
-        return call(*args, **kwargs)
+        if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        if not apart:
+            apart.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call,unused-ignore]
+        return apart[0](*args, **kwargs)
 
     run._torchdynamo_disable = True  # type: ignore[attr-defined] # a compiler looks no further
     return run  # type: ignore[return-value]
-
-
-@cache
-def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
-    found: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call,unused-ignore]
-    return found
