@@ -33,6 +33,7 @@ LAYERS = [
     "api",
     "compression",
     "comparison",
+    "export",
     "sweep",
     "cli",
 ]

@@ -65,6 +65,11 @@ class AnsweringModel(RecurrentModel):
         nn.init.uniform_(self.output.weight, -width, width)
         nn.init.zeros_(self.output.bias)
 
+    def logits(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """What would be answered at every step: logits (T, B, C) or numbers (T, B, 1), and the state after them."""
+        features, state, _ = self.features(inputs, state)
+        return at_least_float32(self.output(self.output_dropout(features))), state
+
     def forward(self, batch: Batch, state: State = None) -> Output:
         """The loss of a batch: the mean error of its answers, and what the recurrence adds."""
         features, state, extras = self.features(batch.inputs, state)

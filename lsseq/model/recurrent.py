@@ -54,6 +54,10 @@ class RecurrentModel(SequenceModel):
         features, state, extras = self.recurrence(vectors, state)
         return features, state, extras
 
+    @abstractmethod
+    def logits(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """What the output layer makes of the features at every step, (T, B, ·), and the state after them."""
+
     def flops(self) -> float | None:
         """Floating point operations of a step in the forward pass, counted by `lsseq.nn.cost` as if everything was
         computed at every step; None where the recurrence does not tell.

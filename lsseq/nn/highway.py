@@ -93,7 +93,7 @@ class Highway(nn.Module):
         activate = torch.relu if self.activation == "relu" else torch.tanh
         for k in range(self.num_layers):
             own = 0 if self.tied else k
-            sums = transition_of(self, f"weight_l{own}").product(x, self.get_parameter(f"bias_l{own}"))
+            sums = transition_of(self, f"weight_l{own}").product(x, getattr(self, f"bias_l{own}"))
             a, s = sums.to(x.dtype).chunk(2, dim=-1)  # under autocast the state stays in its own format
             x = torch.lerp(x, activate(a), torch.sigmoid(s))
         return x

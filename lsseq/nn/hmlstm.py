@@ -16,6 +16,7 @@ from lsseq.nn.kernels.dispatch import Choice, Request, choose, describe, hm_kern
 from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.followed import followed
 from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput, Tensors
+from lsseq.nn.kernels.uncompiled import uncompiled
 from lsseq.nn.parts.boundary import DetectorKind
 from lsseq.nn.parts.transition import Dense, LowRank, Stacked, transition_of, weight_shapes
 from lsseq.nn.random import draw_key
@@ -152,6 +153,7 @@ class HMLSTM(nn.Module):
             if self.rank is not None:
                 cast(LowRank, transition_of(self, f"weight_hh_l{k}")).initialise((1 / H) ** 0.5)
 
+    @uncompiled
     def forward(
         self,
         x: Tensor,

@@ -14,8 +14,9 @@ from torch.utils.checkpoint import checkpoint
 from lsseq.nn.checks import MaskOver, check_member, check_rate
 from lsseq.nn.kernels import vendor
 from lsseq.nn.kernels.dispatch import BACKENDS, Choice, Request, choose, describe, kernel
-from lsseq.nn.kernels.followed import followed
+from lsseq.nn.kernels.followed import followed, transformed
 from lsseq.nn.kernels.layer import Layer, States, Weights
+from lsseq.nn.kernels.uncompiled import uncompiled
 from lsseq.nn.parts.coins import reaching
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
 from lsseq.nn.weights import Parameters
@@ -77,6 +78,12 @@ class Recurrent(Parameters):
             options.append("reset='before'")
         return options
 
+    def beyond_torch(self) -> list[str]:
+        """What evaluation has that the namesake in `torch.nn` has not, as a user writes it; without it state dicts load
+        both ways."""
+        ranks = {"rank": self.rank, "input_rank": self.input_rank}
+        return [*self._beyond_vendor(False), *(f"{name}={r}" for name, r in ranks.items() if r is not None)]
+
     def _vendor_only(self, packed: bool) -> list[str]:
         """What is asked for that only PyTorch's kernels serve."""
         only = ["bidirectional=True"] if self.bidirectional else []
@@ -101,6 +108,7 @@ class Recurrent(Parameters):
             device=like.device.type,
             dtype=like.dtype,
             traced=traced,
+            transformed=transformed(),
             factors=factors,
             input_factors=input_factors,
         )
@@ -126,6 +134,7 @@ class Recurrent(Parameters):
 
     # ---------------------------------------------------------------------------------------------------- forward
 
+    @uncompiled
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Runs the layers over a sequence; input, state and results as for the namesake in `torch.nn`.
 

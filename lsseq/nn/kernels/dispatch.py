@@ -64,6 +64,8 @@ class Request:
     dtype: torch.dtype
     traced: bool = False
     """Whether autocast, a compiler or a transform follows the call, which needs PyTorch's operations."""
+    transformed: bool = False
+    """Whether it is a transform of `torch.func`, which PyTorch's kernels cannot always serve either."""
     factors: Factors | None = None
     """Of hidden-to-hidden weights of low rank."""
     input_factors: tuple[Factors, ...] = ()
@@ -114,6 +116,8 @@ def _back_end(request: Request) -> Choice:
         return Choice(backend, "as requested")
     if only:
         return Choice("cudnn", f"nothing else serves {only}")
+    if backend == "auto" and request.transformed:
+        return Choice("reference", "a transform of torch.func follows the call")
     if backend == "auto" and not beyond and request.device != "cpu":
         return Choice("cudnn", "no option asks for more")
     obstacle = _obstacle(request)

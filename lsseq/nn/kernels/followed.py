@@ -26,6 +26,11 @@ def followed(device: str) -> bool:
     )
 
 
+def transformed() -> bool:
+    """Whether `torch.func` follows."""
+    return bool(_transforms_active())
+
+
 def _autocast(device: str) -> bool:
     if device not in ("cpu", "cuda"):
         return False

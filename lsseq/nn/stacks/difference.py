@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,7 @@ class Difference(nn.Module):
 
     def forward(self, cell: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
         """What the cell makes of x (T, B, H) and a state with weights that differ."""
-        weights = {name: cell.get_parameter(name) + self.left[name] @ self.right[name] for name in self.left}
+        # Not `get_parameter`: a transform may have put a tensor in the parameter's place.
+        weights = {name: attrgetter(name)(cell) + self.left[name] @ self.right[name] for name in self.left}
         output, after = torch.func.functional_call(cell, weights, (x, state))
         return output, after
