@@ -83,7 +83,7 @@ def by_depth(model: LanguageModel, rates: list[float], least: int, policy: str) 
 class Paths:
     """One choice of columns of a fractal stack, in the place of its coins."""
 
-    state = "output"
+    over, state = "batch", "output"
 
     def __init__(self, kept: tuple[tuple[bool, ...], ...]) -> None:
         self.kept = kept
