@@ -24,7 +24,7 @@ RECURRENCES: dict[str, Callable[[], nn.Module]] = {
     "RHN": lambda: lnn.RHN(I, H, 3),
     "RHN, noisy": lambda: lnn.RHN(I, H, 2, tied=True, zoneout_hidden=0.1, state_dropout=0.2),
     "MogrifierLSTM": lambda: lnn.MogrifierLSTM(I, H),
-    "BatchNormLSTM": lambda: lnn.BatchNormLSTM(I, H, steps=4),
+    "LSTM with batch norm": lambda: lnn.LSTM(I, H, norm="batch", norm_steps=4),
     "ResidualStack": lambda: lnn.ResidualStack(
         [lnn.LSTM(H, H), lnn.RHN(H, H)], stochastic_depth=lnn.StochasticDepth(0.5)
     ),

@@ -116,11 +116,13 @@ class Course:
             raise Lost(f"{run}: its lines are others")
 
     def _has_lines(self, run: RunFolder, values: dict[str, Any]) -> bool:
-        """Whether a run has all lines up to its checkpoint, but that of an evaluation that is still to be made."""
+        """Whether a run has all lines up to its checkpoint, but that of an evaluation that is still to be made, and those
+        of the end, which are no part of the state."""
         step = values["step"]
         pending = (step, "valid") if values["loop"]["to_evaluate"] else None
-        expected = [line for line in self.lines if line["step"] <= step and (line["step"], line["split"]) != pending]
-        return expected == [line for line in lines_of(run) if line["step"] <= step]
+        sure = step if step == self.lines[-1]["step"] else step + 1
+        expected = [line for line in self.lines if line["step"] < sure and (line["step"], line["split"]) != pending]
+        return expected == [line for line in lines_of(run) if line["step"] < sure]
 
     def finish(self, run: RunFolder, fault: Fault | None = None) -> None:
         """Go on to the end and compare.

@@ -58,7 +58,7 @@ def test_the_help_of_every_verb_shows_an_example(run, verb: str) -> None:
 
 
 def test_unknown_words(run) -> None:
-    verbs = "bench, boundaries, compare, compress, data, doctor, eval, export, generate, recipes, train"
+    verbs = "bench, boundaries, compare, compress, data, doctor, eval, export, generate, recipes, sweep, train"
     assert run("trian") == (2, "", f"error: unknown verb `trian`; did you mean `train`?\nhint: the verbs are {verbs}\n")
     code, _, err = run("train", "--rnu", "x")
     assert (code, err.splitlines()[0]) == (2, "error: unknown option `--rnu`; did you mean `--run`?")

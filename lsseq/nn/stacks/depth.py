@@ -113,7 +113,7 @@ def _choice(rates: list[float], least: int) -> Choice:
     return Choice(survival_ways(rates, least), outcomes)
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: torch.compile fails in the __init__ of a class that is
 class DepthGate:
     """Whether one layer is kept in one call."""
 
