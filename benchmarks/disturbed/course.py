@@ -116,8 +116,8 @@ class Course:
             raise Lost(f"{run}: its lines are others")
 
     def _has_lines(self, run: RunFolder, values: dict[str, Any]) -> bool:
-        """Whether a run has all lines up to its checkpoint, but that of an evaluation that is still to be made, and those
-        of the end, which are no part of the state."""
+        """Whether a run has all lines up to its checkpoint, but that of an evaluation that is still to be made, and
+        those of the end, which are no part of the state."""
         step = values["step"]
         pending = (step, "valid") if values["loop"]["to_evaluate"] else None
         sure = step if step == self.lines[-1]["step"] else step + 1
