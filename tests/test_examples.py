@@ -27,7 +27,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def numbers(line: str) -> list[float]:
-    return [float(number.replace(",", "")) for number in re.findall(r"\d[\d,.]*\d|\d", line)]
+    return [float(number.replace(",", "")) for number in re.findall(r"(?<!\w)-?\d[\d,.]*\d|\d", line)]
 
 
 def test_every_example_is_run_here() -> None:
