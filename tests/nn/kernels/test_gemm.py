@@ -86,3 +86,18 @@ def test_nothing_to_multiply(rows: int, depth: int, columns: int) -> None:
     assert torch.equal(out, torch.ones(rows, columns))
     gemm.multiply_into(out, torch.ones(rows, depth), torch.ones(depth, columns))
     assert torch.equal(out, torch.zeros(rows, columns))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (torch.ones(40, 4), torch.ones(5, 6)),
+        (torch.ones(40, 5), torch.ones(5, 6, dtype=F64)),
+        (torch.ones(40, 5, dtype=F64), torch.ones(5, 6)),
+    ],
+)
+def test_what_does_not_fit_is_refused(a: Tensor, b: Tensor) -> None:
+    with pytest.raises(RuntimeError, match="that do not fit"):
+        gemm.multiply(a, b)
+    with pytest.raises(RuntimeError, match="that do not fit"):
+        gemm.add_product(torch.zeros(40, 7), torch.ones(40, 5), torch.ones(5, 6))

@@ -31,7 +31,11 @@ class _Product(ctypes.Structure):
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """a b, of (N, K) and (K, M)."""
+    """a b, of (N, K) and (K, M).
+
+    Raises:
+        RuntimeError: they do not fit in size or dtype, here as below.
+    """
     out = a.new_empty(len(a), b.shape[1])
     _gemm(out, a, b, add=False)
     return out
@@ -48,6 +52,10 @@ def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
 
 
 def _gemm(out: Tensor, a: Tensor, b: Tensor, *, add: bool) -> None:
+    # The library trusts what it is told: a wrong size or type would read memory that is not the matrices'.
+    if a.shape[1] != len(b) or out.shape != (len(a), b.shape[1]) or not a.dtype == b.dtype == out.dtype:
+        what = ", ".join(f"{tuple(matrix.shape)} of {matrix.dtype}" for matrix in (a, b, out))
+        raise RuntimeError(f"matrices that do not fit: {what}")
     a, b = (matrix if 1 in matrix.stride() else matrix.contiguous() for matrix in (a, b))
     if len(a) < _FEW or b.numel() == 0 or out.stride(1) != 1:
         out.addmm_(a, b, beta=int(add))
