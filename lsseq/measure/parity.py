@@ -31,6 +31,8 @@ _TOLERANCES = {  # of outputs and states, of gradients
 }
 _SLACK = 4.0
 """How many times as much as in the reference rounding errors may have grown in a back end."""
+_CUDNN = 20.0
+"""How many times as much cuDNN may be off in float32: it approximates the gates, 9e-6 was measured on an H200."""
 _STEPS = 32
 """Steps that are compared: longer sequences go through the same code, and rounding errors may grow with every step."""
 _ELEMENTS = 1 << 21
@@ -77,7 +79,9 @@ def measure_deviation(case: Case) -> Deviation:
             same.backend = "reference"
         truth = copy.deepcopy(same).to(_WIDER[case.dtype])
         wanted, own, found = (_results(one, x, states) for one in (truth, same, layer))
-    allowed = {name: _TOLERANCES[case.dtype]["gradient" in name] for name in found}
+    approximate = case.device.type == "cuda" and layer.choose_backend(training=True).backend == "cudnn"
+    slack = _CUDNN if approximate and case.dtype == torch.float32 else 1.0
+    allowed = {name: slack * _TOLERANCES[case.dtype]["gradient" in name] for name in found}
     growth = max(_error(own[name], wanted[name]) / allowed[name] for name in found)
     factor = max(1.0, _SLACK * growth)
     deviations = [Deviation(name, _error(found[name], wanted[name]), factor * allowed[name]) for name in found]

@@ -24,7 +24,7 @@ def test_the_page_of_a_measurement(
 ) -> None:
     monkeypatch.setattr(machine, "product_speed", lambda device, dtype: 1e10)
     file = tmp_path / "bench.json"
-    tiny = ("--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
+    tiny = ("--device", "cpu", "--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
     file.write_text(cli_in_process(capfd)("bench", *tiny, "--json").stdout)
     measured = json.loads(file.read_text())
     page = report(file)

@@ -72,7 +72,7 @@ def test_every_way_to_measure(run: Path, tmp_path: Path, cli: Cli) -> None:
 
 def whole_distribution(run: Path) -> torch.Tensor:
     """log p of each token of the test split, taken from p of all words."""
-    trained = lsseq.load(run)
+    trained = lsseq.load(run, device="cpu")
     tokens = torch.from_numpy(open_text(trained.recipe.data).splits["test"].tokens.astype(np.int64))
     read = torch.cat([torch.tensor([trained.vocabulary.start]), tokens[:-1]])
     with torch.inference_mode():

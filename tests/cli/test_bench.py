@@ -18,7 +18,7 @@ from lsseq.measure.case import Shape
 from lsseq.measure.stacks import COMPARISONS
 
 Cli = Callable[..., Any]
-TINY = ("--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
+TINY = ("--device", "cpu", "--hidden", 16, "--batch", 2, "--steps", 3, "--pairs", 2, "--threads", 1)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_layers_that_are_a_loop(cell: str, options: dict[str, Any], cli: Cli) ->
 
 
 def test_stacks_over_the_same_without_noise(cli: Cli) -> None:
-    sizes = ("--hidden", 8, *TINY[2:])
+    sizes = ("--device", "cpu", "--hidden", 8, *TINY[4:])
     rows = json.loads(cli("bench", "--stack", "all", *sizes, "--json").stdout)["rows"]
     assert {row["stack"]: row["layers"] for row in rows} == {
         name: comparison.layers for name, comparison in COMPARISONS.items()

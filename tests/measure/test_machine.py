@@ -44,4 +44,4 @@ def test_what_figures_depend_on() -> None:
     here = this_machine(torch.device("cpu"), torch.float32)
     assert (here.device, here.torch, here.threads) == ("cpu", torch.__version__, torch.get_num_threads())
     assert here.gemm_flops_per_second > 1e8
-    assert versions()["torch"] == torch.__version__
+    assert torch.__version__.startswith(versions()["torch"])

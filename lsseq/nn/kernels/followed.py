@@ -32,8 +32,8 @@ def transformed() -> bool:
 
 
 def _autocast(device: str) -> bool:
-    if device not in ("cpu", "cuda"):
+    if device != "cpu":  # what computes elsewhere goes by it
         return False
     if not hasattr(torch, "get_autocast_dtype"):  # before PyTorch 2.4 there was a function a device
-        return torch.is_autocast_cpu_enabled() if device == "cpu" else torch.is_autocast_enabled()
+        return torch.is_autocast_cpu_enabled()
     return torch.is_autocast_enabled(device)

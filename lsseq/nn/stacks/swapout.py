@@ -72,7 +72,7 @@ class Swapout:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SwapoutGate:
     """The coins of one layer in one call, (T, B, H) each with T = 1 where they hold for all steps, or numbers."""
 

@@ -25,7 +25,11 @@ def all_steps(poison: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(launch, "serves_all_steps", lambda call: True)
     monkeypatch.setattr(products.Product, "add", lambda *_: pytest.fail("a product at a step"))
-    monkeypatch.setattr(products.Backward, "step", lambda *_: pytest.fail("a product at a step"))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    step = products.Backward.step
+    monkeypatch.setattr(
+        products.Backward, "step", lambda *given: pytest.fail("a product at a step") if given[1] else step(*given)
+    )
 
 
 @pytest.fixture
@@ -103,37 +107,78 @@ def test_nan_goes_where_the_reference_lets_it_go(recurrence: tuple[str, str]) ->
     assert got[0].isnan().any()
 
 
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids="-".join)
+def test_under_autocast_only_the_products_with_the_input_are_rounded(recurrence: tuple[str, str]) -> None:
+    problem = Problem(*recurrence, dtype=F32)
+    exact = problem.run("fused")
+    with torch.autocast(DEVICE, BF16):
+        rounded = problem.run("fused")
+        gradients = problem.gradients(rounded)
+    assert not torch.equal(rounded[0], exact[0])
+    assert_same(rounded, exact, 0.05)
+    assert_same(gradients, problem.gradients(exact), 0.2)
+
+
 def call_of(units: int, dtype: torch.dtype, variant: str = "", **more: torch.Tensor) -> Call:
-    """A call of an RNN, as far as the choice depends on it."""
+    """A call of an RNN of 64 rows, as far as the choice depends on it."""
     from lsseq.nn.kernels.cuda.call import Call
     from lsseq.nn.kernels.cuda.masks import Masks
 
-    arrays = {"states": torch.empty(3, 2, units, dtype=dtype), "weight": torch.empty(units, units, dtype=dtype), **more}
+    arrays = {
+        "states": torch.empty(3, 64, units, dtype=dtype),
+        "weight": torch.empty(units, units, dtype=dtype),
+        **more,
+    }
     return Call(arrays, Masks.of(None, (0.0, 0.0, 0.0), "cpu", F32), variant, saves=True)
 
 
-def test_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def large_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 128 multiprocessors, and Triton knows how to have programs wait."""
+    from lsseq.nn.kernels.cuda import launch
+
     monkeypatch.undo()
-    from lsseq.nn.kernels.cuda.launch import LARGEST, launch
-
-    for dtype in (F32, F16, BF16):
-        small = launch(call_of(LARGEST, dtype))
-        assert small.whole
-        assert small.spans(7) == [(0, 7)]
-    for call in (
-        call_of(LARGEST + 1, F32),
-        call_of(LARGEST, F64),
-        call_of(LARGEST, F32, "before"),
-        call_of(LARGEST, F32, gain=torch.empty(LARGEST)),
-    ):
-        assert not launch(call).whole
-        assert launch(call).spans(3) == [(0, 1), (1, 2), (2, 3)]
+    monkeypatch.setattr(launch, "_multiprocessors", lambda device: 128)
+    monkeypatch.setattr(launch, "_programs_can_wait", lambda: True)
 
 
-def test_float32_is_rounded_only_where_pytorch_may_round_it() -> None:
+@pytest.mark.usefixtures("large_gpu")
+@pytest.mark.parametrize(("units", "programs"), [(3, (4, 1)), (512, (4, 32)), (1024, (4, 32)), (2048, (2, 64))])
+@pytest.mark.parametrize("dtype", [F32, F16, BF16], ids=str)
+@pytest.mark.parametrize("back", [False, True])
+def test_layers_that_the_gpu_holds_are_one_launch(
+    units: int, programs: tuple[int, int], dtype: torch.dtype, back: bool
+) -> None:
     from lsseq.nn.kernels.cuda.launch import launch
 
-    matmul = torch.backends.cuda.matmul
-    for allowed in (True, False):
-        matmul.allow_tf32 = allowed
-        assert launch(call_of(4, F32)).options["TF32"] is allowed
+    launches = launch(call_of(units, dtype), back=back)
+    assert launches.programs == programs
+    assert launches.spans(7) == [(0, 7)]
+    counters = launches.counters()
+    assert counters is not None
+    assert counters.tolist() == [0] * programs[0]
+
+
+@pytest.mark.usefixtures("large_gpu")
+@pytest.mark.parametrize(
+    ("units", "dtype", "variant", "more"),
+    [(16384, F32, "", {}), (8, F64, "", {}), (8, F32, "before", {}), (8, F32, "", {"gain": torch.empty(8)})],
+    ids=["too large", "float64", "reset before", "layer norm"],
+)
+def test_others_are_a_launch_a_step(
+    units: int, dtype: torch.dtype, variant: str, more: dict[str, torch.Tensor]
+) -> None:
+    from lsseq.nn.kernels.cuda.launch import launch
+
+    launches = launch(call_of(units, dtype, variant, **more))
+    assert launches.weight is None
+    assert launches.counters() is None
+    assert launches.spans(3) == [(0, 1), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_float32_is_rounded_where_cudnn_rounds_it(allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lsseq.nn.kernels.cuda.launch import all_steps
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    assert all_steps(call_of(4, F32)).options["PRECISION"] == ("tf32" if allowed else "tf32x3")

@@ -1,14 +1,15 @@
 """The fused back end on CUDA: pointwise kernels in Triton around cuBLAS products.
 
 The products with the input and the gradients of the weights are one product each for all steps. Between them, a layer
-of at most 128 units is one launch in either pass: the kernel multiplies the state with the weights itself. For larger
-layers, float64, layer norm, a GRU that resets before the product, and Triton before 3.0, there is one product and one
-kernel a step (two of each for that GRU, and PyTorch's layer norm where that is asked for), each launched by itself: no
-CUDA graph is captured. `launch.py` chooses; the kernels are the same.
+is one launch in either pass: the kernel multiplies the state with the weights itself, and its programs, one on each
+multiprocessor, wait for each other after each step. With layer norm, in float64, for a GRU that resets before the
+product, a layer or batch too large for that and Triton before 3.2, there is one product and one kernel a step (two of
+each for that GRU, and PyTorch's layer norm where that is asked for), each launched by itself: no CUDA graph is
+captured. `launch.py` chooses; the kernels are the same.
 
-Nothing of this has run on a GPU yet, and where one launch is faster was not measured. The results were compared with
-the reference in Triton's interpreter on a CPU (TRITON_INTERPRET=1), and every kernel was compiled for GPUs of compute
-capability 7.5, 8.0 and 9.0. `obstacle` tries whether Triton works at all; `lsseq doctor` compares the results on the
+Tests compare the results with the reference on a GPU where there is one, else in Triton's interpreter on a CPU
+(TRITON_INTERPRET=1), whose programs run one after the other, so that each step is a launch there. docs/kernels.md says
+what was measured on which GPU. `obstacle` tries whether Triton works at all; `lsseq doctor` compares the results on the
 machine at hand, those of small layers and of larger ones.
 """
 

@@ -38,9 +38,9 @@ def rows_of(ROWS: tl.constexpr):
 
 
 @triton.jit
-def units_from(first, UNITS: tl.constexpr):
-    """Units (1, UNITS)."""
-    return first + tl.arange(0, UNITS)[None, :]
+def units_of(UNITS: tl.constexpr):
+    """The units of this program (1, UNITS)."""
+    return tl.program_id(1) * UNITS + tl.arange(0, UNITS)[None, :]
 
 
 @triton.jit

@@ -11,18 +11,16 @@ import triton
 import triton.language as tl
 
 from lsseq.nn.kernels.cuda.call import Arrays, Call, Gradients
-from lsseq.nn.kernels.cuda.elementwise import line_of, rows_of, take, tanh, units_from
+from lsseq.nn.kernels.cuda.elementwise import line_of, rows_of, take, tanh, units_of
 from lsseq.nn.kernels.cuda.launch import launch
 from lsseq.nn.kernels.cuda.masks import DROPOUT, HIDDEN, kept, share
 from lsseq.nn.kernels.cuda.products import Backward, Product
-from lsseq.nn.kernels.cuda.whole import plus_product, through_product
+from lsseq.nn.kernels.cuda.whole import arrive, by_gate, columns_of, product, product_over_gates, wait
 
 
 @triton.jit
-def _new_state(z, n, old, words, rates, t, row, unit, DRAWS_H: tl.constexpr, DROPS: tl.constexpr):
-    new = z * old + (1 - z) * (kept(DROPS, words, rates, t, row, unit) * n)
-    keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
-    return keeps * old + (1 - keeps) * new
+def _new_state(z, n, old, factor, keeps):
+    return keeps * old + (1 - keeps) * (z * old + (1 - z) * (factor * n))
 
 
 @triton.jit(do_not_specialize=["begin", "end"])
@@ -32,6 +30,7 @@ def _forward(
     inner,  # (T, B, H): what the reset gate multiplies; None where nothing is saved
     states,  # (T + 1, B, H)
     weight,  # (3H, H); None where the products with the state are there
+    counters,
     words,
     rates,
     begin,
@@ -43,38 +42,47 @@ def _forward(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
     DEPTH: tl.constexpr,
-    TF32: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
     """Reset after the product: all of a step."""
-    row = rows_of(ROWS)
+    row, unit = rows_of(ROWS), units_of(UNITS)
+    inside = (row < B) & (unit < H)
+    given = products + (row if weight is None else row * 0) * 3 * H + unit
+    h_r = take(given, inside, rates)
+    h_z = take(given + H, inside, rates)
+    h_n = take(given + 2 * H, inside, rates)
+    if weight is not None:
+        of_weight, is_column = columns_of(3, 4, H, UNITS)
+        right = weight + of_weight * H
+    old = take(states + line_of(begin, B, row) * H + unit, inside, rates)
     for step in range(end - begin):
         t = begin + step
         line = line_of(t, B, row)
-        for first in range(tl.program_id(1) * UNITS, H, tl.num_programs(1) * UNITS):
-            unit = units_from(first, UNITS)
-            inside = (row < B) & (unit < H)
-            gate, state = gates + line * 3 * H + unit, states + line * H
-            given = products + (row if weight is None else row * 0) * 3 * H + unit
-            h_r = take(given, inside, rates)
-            h_z = take(given + H, inside, rates)
-            h_n = take(given + 2 * H, inside, rates)
-            if weight is not None:
-                of_unit = weight + unit * H
-                h_r = plus_product(h_r, state, of_unit, row < B, unit < H, H, 1, DEPTH, TF32)
-                h_z = plus_product(h_z, state, of_unit + H * H, row < B, unit < H, H, 1, DEPTH, TF32)
-                h_n = plus_product(h_n, state, of_unit + 2 * H * H, row < B, unit < H, H, 1, DEPTH, TF32)
-            r = tl.sigmoid(take(gate, inside, rates) + h_r)
-            z = tl.sigmoid(take(gate + H, inside, rates) + h_z)
-            n = tanh(take(gate + 2 * H, inside, rates) + r * h_n)
-            new = _new_state(z, n, take(state + unit, inside, rates), words, rates, t, row, unit, DRAWS_H, DROPS)
-            tl.store(state + unit + B * H, new, mask=inside)
-            if inner is not None:
-                tl.store(gate, r, mask=inside)
-                tl.store(gate + H, z, mask=inside)
-                tl.store(gate + 2 * H, n, mask=inside)
-                tl.store(inner + line * H + unit, h_n, mask=inside)
+        gate, state = gates + line * 3 * H + unit, states + line * H
+        r = take(gate, inside, rates) + h_r
+        z = take(gate + H, inside, rates) + h_z
+        n = take(gate + 2 * H, inside, rates)
+        inside_n = h_n
+        factor = kept(DROPS, words, rates, t, row, unit)
+        keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
         if weight is not None:
-            tl.debug_barrier()  # the next step reads the states of all units
+            if counters is not None:
+                wait(counters + tl.program_id(0), step * tl.num_programs(1))
+            total = product(state, row < B, right, 1, is_column, H, rates, 4 * UNITS, ROWS, DEPTH, PRECISION)
+            w_r, w_z, w_n, _ = by_gate(total, ROWS, UNITS)
+            r, z, inside_n = r + w_r, z + w_z, inside_n + w_n
+        r, z = tl.sigmoid(r), tl.sigmoid(z)
+        n = tanh(n + r * inside_n)
+        new = _new_state(z, n, old, factor, keeps).to(states.dtype.element_ty)
+        old = new.to(rates.dtype.element_ty)
+        tl.store(state + unit + B * H, new, mask=inside)
+        if counters is not None:
+            arrive(counters + tl.program_id(0))
+        if inner is not None:
+            tl.store(gate, r, mask=inside)
+            tl.store(gate + H, z, mask=inside)
+            tl.store(gate + 2 * H, n, mask=inside)
+            tl.store(inner + line * H + unit, inside_n, mask=inside)
 
 
 @triton.jit(do_not_specialize=["t"])
@@ -120,12 +128,14 @@ def _forward_candidate(
     states += line * H + unit
     z = take(gates + H, inside, rates)
     n = tanh(take(gates + 2 * H, inside, rates))
-    new = _new_state(z, n, take(states, inside, rates), words, rates, t, row, unit, DRAWS_H, DROPS)
+    factor = kept(DROPS, words, rates, t, row, unit)
+    keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
+    new = _new_state(z, n, take(states, inside, rates), factor, keeps)
     tl.store(states + B * H, new, mask=inside)
     tl.store(gates + 2 * H, n, mask=inside)
 
 
-@triton.jit(do_not_specialize=["begin", "end"])
+@triton.jit(do_not_specialize=["begin", "end", "T"])
 def _backward(
     gates,  # (T, B, 3H)
     inner,  # (T, B, H); None where the reset gate acts before the product
@@ -136,10 +146,12 @@ def _backward(
     carry_h,  # (B, H): what comes past it
     d_sums,  # (T, B, 3H): of the products with the input
     d_products,  # (T, B, 3H): of those with the state; d_sums itself where the reset gate acts before the product
+    counters,
     words,
     rates,
     begin,
     end,
+    T,
     B,
     H,
     DRAWS_H: tl.constexpr,
@@ -147,42 +159,49 @@ def _backward(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
     DEPTH: tl.constexpr,
-    TF32: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
     """All gradients of a step, without that of r where it acts before the product."""
-    row = rows_of(ROWS)
+    row, unit = rows_of(ROWS), units_of(UNITS)
+    inside = (row < B) & (unit < H)
+    at = row * H + unit
+    if weight is not None:
+        right = weight + unit
+    d_past = take(carry_h + at, inside, rates)
     for step in range(end - begin):
         t = end - 1 - step
         line = line_of(t, B, row)
-        for first in range(tl.program_id(1) * UNITS, H, tl.num_programs(1) * UNITS):
-            unit = units_from(first, UNITS)
-            inside = (row < B) & (unit < H)
-            of_gates = line * 3 * H + unit
-            gate, d_sum, d_product = gates + of_gates, d_sums + of_gates, d_products + of_gates
-            at, here = row * H + unit, line * H + unit
-            r = take(gate, inside, rates)
-            z = take(gate + H, inside, rates)
-            n = take(gate + 2 * H, inside, rates)
-            old = take(states + here, inside, rates)
-            factor = kept(DROPS, words, rates, t, row, unit)
-            keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
-            d_h = take(d_outputs + here, inside, rates) + take(d_state + at, inside, rates)
-            d_h += take(carry_h + at, inside, rates)
-            d_new = (1 - keeps) * d_h
-            d_z = d_new * (old - factor * n) * z * (1 - z)
-            d_n = d_new * (1 - z) * factor * (1 - n * n)
-            tl.store(d_sum + H, d_z, mask=inside)
-            tl.store(d_sum + 2 * H, d_n, mask=inside)
-            tl.store(carry_h + at, keeps * d_h + d_new * z, mask=inside)
-            if inner is not None:
-                d_r = d_n * take(inner + here, inside, rates) * r * (1 - r)
-                tl.store(d_sum, d_r, mask=inside)
-                tl.store(d_product, d_r, mask=inside)
-                tl.store(d_product + H, d_z, mask=inside)
-                tl.store(d_product + 2 * H, d_n * r, mask=inside)
-        if weight is not None:
-            left = d_products + line * 3 * H
-            through_product(d_state, left, weight, row, B, H, 3 * H, rates, ROWS, UNITS, DEPTH, TF32)
+        of_gates, here = line * 3 * H + unit, line * H + unit
+        gate, d_sum, d_product = gates + of_gates, d_sums + of_gates, d_products + of_gates
+        r = take(gate, inside, rates)
+        z = take(gate + H, inside, rates)
+        n = take(gate + 2 * H, inside, rates)
+        old = take(states + here, inside, rates)
+        factor = kept(DROPS, words, rates, t, row, unit)
+        keeps = share(HIDDEN, DRAWS_H, words, rates, t, row, unit)
+        d_h = d_past + take(d_outputs + here, inside, rates)
+        if weight is None:
+            d_h += take(d_state + at, inside, rates)
+        elif t + 1 < T:
+            if counters is not None:
+                wait(counters + tl.program_id(0), step * tl.num_programs(1))
+            left = d_products + (line + B) * 3 * H
+            d_h += product_over_gates(left, row < B, right, unit < H, H, rates, 3, 4, UNITS, ROWS, DEPTH, PRECISION)
+        d_new = (1 - keeps) * d_h
+        d_z = d_new * (old - factor * n) * z * (1 - z)
+        d_n = d_new * (1 - z) * factor * (1 - n * n)
+        if inner is not None:
+            d_r = d_n * take(inner + here, inside, rates) * r * (1 - r)
+            tl.store(d_product, d_r, mask=inside)
+            tl.store(d_product + H, d_z, mask=inside)
+            tl.store(d_product + 2 * H, d_n * r, mask=inside)
+            if counters is not None:
+                arrive(counters + tl.program_id(0))
+            tl.store(d_sum, d_r, mask=inside)
+        tl.store(d_sum + H, d_z, mask=inside)
+        tl.store(d_sum + 2 * H, d_n, mask=inside)
+        d_past = keeps * d_h + d_new * z
+    tl.store(carry_h + at, d_past, mask=inside)
 
 
 @triton.jit(do_not_specialize=["t"])
@@ -248,13 +267,13 @@ def _all_after(call: Call) -> None:
     sums, states = a["sums"], a["states"]
     product, launches = _product(call, [2 * H, H]), launch(call)
     bias = a["bias"] if "bias" in a else sums.new_zeros(3 * H)
-    products = bias if launches.whole else sums.new_empty(B, 3 * H)
+    products = bias if launches.weight is not None else sums.new_empty(B, 3 * H)
     for begin, end in launches.spans(T):
-        if not launches.whole:
+        if launches.weight is None:
             product.add(begin, states[begin], bias, products)
         _forward[launches.programs](
-            *(sums, products, a.get("inner"), states, launches.weight, masks.words, masks.rates),
-            *(begin, end, B, H, *_masks(call)),
+            *(sums, products, a.get("inner"), states, launches.weight, launches.counters()),
+            *(masks.words, masks.rates, begin, end, B, H, *_masks(call)),
             **launches.options,
         )
 
@@ -262,14 +281,14 @@ def _all_after(call: Call) -> None:
 def _all_after_backward(call: Call, d: Gradients) -> Arrays:
     a, masks, (T, B, H) = call.arrays, call.masks, call.sizes
     d_products = torch.empty_like(d.sums)
-    product, launches = Backward(_product(call, [2 * H, H]), d_products), launch(call)
+    product, launches = Backward(_product(call, [2 * H, H]), d_products), launch(call, back=True)
     for begin, end in reversed(launches.spans(T)):
         _backward[launches.programs](
             *(a["sums"], a["inner"], a["states"], launches.weight, d.outputs, d.state, d.carry_h, d.sums, d_products),
-            *(masks.words, masks.rates, begin, end, B, H, *_masks(call)),
+            *(launches.counters(), masks.words, masks.rates, begin, end, T, B, H, *_masks(call)),
             **launches.options,
         )
-        if not launches.whole:
+        if launches.weight is None or begin == 0:
             product.step(begin, d.state)
     found = product.parameters(a["states"][:-1])
     return found | {"bias": d_products.sum((0, 1))} if "bias" in a else found
@@ -300,7 +319,7 @@ def _all_before_backward(call: Call, d: Gradients) -> Arrays:
     for t in reversed(range(T)):
         _backward[programs](
             *(a["sums"], None, a["states"], None, d.outputs, d.state, d.carry_h, d.sums, d.sums),
-            *(masks.words, masks.rates, t, t + 1, B, H, *_masks(call)),
+            *(None, masks.words, masks.rates, t, t + 1, T, B, H, *_masks(call)),
             **launches.options,
         )
         candidate.step(t, d_reset)

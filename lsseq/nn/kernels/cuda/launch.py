@@ -1,38 +1,28 @@
 """How the steps are launched: each by itself, after cuBLAS has multiplied its state, or all of them at once.
 
-A launch has programs that own some rows of the batch and some units of each. Where the layer is small, the time goes
-into launching two kernels a step, not into their work. There a program owns all units of its rows for all steps: it
-multiplies the state of its rows itself and waits for no other program.
+A launch has programs that own some rows of the batch and some units. All steps are one launch where as many programs
+as the GPU has multiprocessors can share the layer: they run at the same time then, and wait for each other after each
+step (`whole.py`), which takes far less time than the launches of two kernels.
 """
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 from lsseq.nn.kernels.cuda.call import Call
 
-LARGEST = 128
-"""Units of a layer up to which all steps are one launch. At each step a program reads the whole weight, 4 H² numbers,
-from a cache, and there is but one program for 16 rows. In a larger layer that takes longer than the launches that it
-saves, as cuBLAS spreads a product over the whole GPU. Reckoned, not measured on a GPU."""
-
-_SAYS_PRECISION = "input_precision" in inspect.signature(tl.dot).parameters
-"""Whether Triton can be told how exactly to multiply: from version 3.0 on."""
 _WIDTH = 256
 """Units of a program that does one step of one row."""
-_ROWS = 16
-"""Of a program that does all steps: the least that a product of tiles takes."""
-_UNITS = 64
-"""Whose sums such a program holds at a time."""
-_BYTES = 128
-"""Of each row and column that such a program multiplies at a time."""
+_TILES = [(16, 16), (16, 32), (32, 32), (32, 64), (64, 64)]
+"""Rows and units of a program that does all steps, the first that is large enough: the least are those of a product."""
+_BYTES = 256
+"""Of each row and column that a program multiplies at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,46 +32,48 @@ class Launch:
     programs: tuple[int, int]
     """Blocks of rows, and of units."""
     weight: Tensor | None
-    """(G·H, H): where all steps are one launch, and the product with the state is in the kernel."""
+    """(G·H, H): where the kernel itself multiplies the state with it."""
     options: dict[str, Any]
-
-    @property
-    def whole(self) -> bool:
-        """Whether all steps are one launch."""
-        return self.weight is not None
+    together: bool = False
+    """Whether all programs run at the same time, so that one launch can do all steps."""
 
     def spans(self, steps: int) -> list[tuple[int, int]]:
         """The first step of each launch, and the one after its last."""
-        return [(0, steps)] if self.whole else [(t, t + 1) for t in range(steps)]
+        return [(0, steps)] if self.together else [(t, t + 1) for t in range(steps)]
+
+    def counters(self) -> Tensor | None:
+        """For each block of rows, the number of times that its programs have ended a step."""
+        if self.weight is None or not self.together:
+            return None
+        return torch.zeros(self.programs[0], dtype=torch.int32, device=self.weight.device)
 
 
-def launch(call: Call) -> Launch:
-    """How the steps of a call are launched: the place where this is chosen."""
-    return all_steps(call) if serves_all_steps(call) else each_step(call)
+def launch(call: Call, *, back: bool = False) -> Launch:
+    """How the steps of a call are launched, in either pass: the place where this is chosen."""
+    return all_steps(call, back=back) if serves_all_steps(call) else each_step(call)
 
 
 def serves_all_steps(call: Call) -> bool:
-    """Whether all steps can be one launch, and should be."""
-    small = call.sizes[2] <= LARGEST
+    """Whether all steps can be one launch."""
     plain = "gain" not in call.arrays and call.variant != "before"  # else there is more to a step than one product
     tiles = call.arrays["weight"].dtype != torch.float64  # which not every GPU can multiply in Triton
-    return small and plain and tiles and _SAYS_PRECISION
+    return plain and tiles and _programs_can_wait() and _tile(call) is not None
 
 
-def all_steps(call: Call) -> Launch:
-    """One launch."""
+def all_steps(call: Call, *, back: bool = False) -> Launch:
+    """One launch, or where programs cannot wait for each other one a step."""
     _, B, H = call.sizes
     weight = call.arrays["weight"]
+    rows, units = _tile(call) or _TILES[-1]
+    together = _programs_can_wait()
     options = {
-        "ROWS": _ROWS,
-        "UNITS": min(max(16, triton.next_power_of_2(H)), _UNITS),
+        "ROWS": rows,
+        "UNITS": units,
         "DEPTH": _BYTES // weight.element_size(),
-        "TF32": _tf32(),
-        "num_warps": 8,
-        # What a step reads, the step before has written: nothing may be fetched ahead.
-        "num_stages": 1,
-    }
-    return Launch((triton.cdiv(B, _ROWS), 1), weight, options=options)
+        "PRECISION": "tf32" if _tf32() else "tf32x3",
+        "num_warps": 4 if back else 8,
+    } | ({"launch_cooperative_grid": True} if together else {})
+    return Launch((triton.cdiv(B, rows), triton.cdiv(H, units)), weight, options, together)
 
 
 def each_step(call: Call) -> Launch:
@@ -90,12 +82,37 @@ def each_step(call: Call) -> Launch:
     units = triton.next_power_of_2(H)
     if "cell_gain" not in call.arrays:
         units = min(units, _WIDTH)
-    options = {"ROWS": 1, "UNITS": units, "DEPTH": 0, "TF32": False}
-    return Launch((B, triton.cdiv(H, units)), None, options=options)
+    options = {"ROWS": 1, "UNITS": units, "DEPTH": 0, "PRECISION": ""}
+    return Launch((B, triton.cdiv(H, units)), None, options)
+
+
+def _tile(call: Call) -> tuple[int, int] | None:
+    """The rows and units of a program such that all programs fit on the GPU at the same time."""
+    _, B, H = call.sizes
+    most = _multiprocessors(call.arrays["states"].device)
+    for rows, units in _TILES:
+        if triton.cdiv(B, rows) * triton.cdiv(H, units) <= most:
+            return rows, units
+    return None
+
+
+@cache
+def _multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 128
+
+
+@cache
+def _programs_can_wait() -> bool:
+    """Whether Triton can start all programs at the same time: compiled, from version 3.2 on."""
+    from triton.backends.nvidia.compiler import CUDAOptions
+
+    known = {field.name for field in fields(CUDAOptions)}
+    return torch.cuda.is_available() and "launch_cooperative_grid" in known
 
 
 def _tf32() -> bool:
-    """Whether PyTorch's own products of float32 may round to TF32."""
-    matmul = torch.backends.cuda.matmul
-    # The older setting cannot be read once the newer was written.
-    return bool(matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32)
+    """Whether cuDNN's recurrences may round float32 to TF32, as they do by default; these do the same."""
+    cudnn = torch.backends.cudnn
+    newer = getattr(getattr(cudnn, "rnn", None), "fp32_precision", None)
+    # The older setting cannot always be read once the newer was written.
+    return bool(cudnn.allow_tf32 if newer is None else newer == "tf32")

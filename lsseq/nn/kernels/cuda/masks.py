@@ -4,6 +4,7 @@ integers, at every step of either pass, with nothing stored."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import triton
@@ -49,11 +50,18 @@ class Masks:
             constants = [float(round(rate)) for rate in rates]
         dropped = rates[-1] if draws is not None else 0.0
         scale = 1.0 / (1.0 - dropped) if dropped < 1.0 else 0.0
-        return cls(
-            torch.tensor([signed(word) for word in words], dtype=torch.int32, device=device),
-            torch.tensor([*constants, scale], dtype=dtype, device=device),
-            drawn,
-        )
+        return cls(_words(tuple(map(signed, words)), device), _rates((*constants, scale), device, dtype), drawn)
+
+
+def _words(words: tuple[int, ...], device: torch.device | str) -> Tensor:
+    """The table of a call, sent to the device without waiting for it."""
+    on_cuda = torch.device(device).type == "cuda"
+    return torch.tensor(words, dtype=torch.int32, pin_memory=on_cuda).to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=256)
+def _rates(rates: tuple[float, ...], device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(rates, dtype=dtype, device=device)
 
 
 def _threshold(rate: float) -> int:

@@ -5,7 +5,8 @@ Shape letters: T time, B batch, I input, H hidden, G gates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -58,9 +59,16 @@ def _run_forward(recurrence: str, layer: Layer, given: Sequence[Tensor | None], 
         arrays["cells"][0] = c0
     rates = (layer.zoneout_cell, layer.zoneout_hidden, layer.recurrent_dropout)
     call = Call(arrays, Masks.of(layer.draws, rates, sums.device, computed), layer.variant, saves)
-    with torch.cuda.device_of(sums):  # type: ignore[no-untyped-call]
+    with _alone(sums):
         _LOOPS[recurrence].forward(call)
     return call
+
+
+@contextmanager
+def _alone(tensor: Tensor) -> Iterator[None]:
+    """On the tensor's device, in the types that tensors have: autocast has had the products with the input."""
+    with torch.cuda.device_of(tensor), torch.autocast(tensor.device.type, enabled=False):  # type: ignore[no-untyped-call]
+        yield
 
 
 def _results(call: Call, layer: Layer) -> tuple[Tensor, ...]:
@@ -106,7 +114,7 @@ class _Sequence(torch.autograd.Function):
         for name, carry in (("last_h", d.carry_h), ("last_c", d.carry_c)):
             if name in come and carry is not None:
                 carry.copy_(come[name])
-        with torch.cuda.device_of(state):  # type: ignore[no-untyped-call]
+        with _alone(state):
             found = _LOOPS[ctx.recurrence].backward(call, d)
         found |= {"sums": d.sums, "h0": d.carry_h + d.state}
         if d.carry_c is not None:
