@@ -87,5 +87,5 @@ def print_beside(values: dict[str, Any]) -> None:
     last = max(map(int, values["curve"]))
     shown = [count for count in map(int, values["curve"]) if count & (count - 1) == 0 or count == last]
     click.echo(
-        f"{'nll of the first':<16}" + ", ".join(f"{count}: {values['curve'][str(count)]:.6g}" for count in shown)
+        f"{'nll of the first':<17}" + ", ".join(f"{count}: {values['curve'][str(count)]:.6g}" for count in shown)
     )

@@ -68,14 +68,15 @@ def test_modes_and_the_evaluation_keys(run: Path, cli: Cli) -> None:
 def test_expected_is_compared(cli: Cli, tmp_path: Path, small_text: Path) -> None:
     expected = [
         {"metric": "bpc", "split": "valid", "value": 0.5, "tolerance": 0.1},
-        {"metric": "nll", "split": "test", "value": 5.0, "tolerance": 100.0},
+        {"metric": "nll", "split": "test", "value": 5.0, "tolerance": 100.0, "steps": 1},
+        {"metric": "nll", "split": "test", "value": 6.0, "tolerance": 100.0, "steps": 2},
     ]
     make_run(tmp_path / "run", tiny_recipe(small_text, expected=expected))
     valid = json.loads(cli("eval", tmp_path / "run", "--json", check=0).stdout)
     assert valid["expected"] == [expected[0]]
     assert valid["met"] is False
     test = cli("eval", tmp_path / "run", "--split", "test", check=0).stdout
-    assert "expected    nll 5.0 ± 100.0: met" in test.splitlines()
+    assert [line for line in test.splitlines() if line.startswith("expected")] == ["expected    nll 5.0 ± 100.0: met"]
 
 
 @pytest.mark.parametrize(

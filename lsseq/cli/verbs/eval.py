@@ -17,7 +17,7 @@ from lsseq.errors import RequestError
 
 if TYPE_CHECKING:
     from lsseq.evaluation.evaluate import Mode
-    from lsseq.recipe.schema import Expected, Recipe, Task
+    from lsseq.recipe.schema import Recipe, Task
 
 UNITS = {
     "nll": "nats per token",
@@ -192,7 +192,7 @@ def command(
             write_surprisals(tokens, trained.vocabulary, np.asarray(measured.tokens), each.pieces())
     if name is not None:
         values["split"] = name
-        values |= compared(values, recipe.expected, name)
+        values |= compared(values, recipe, name)
     if png is not None:
         (save_anytime if depths.several else save_ensemble)(png, values)
     if as_json:
@@ -228,7 +228,7 @@ def _evaluate_task(
     if text is not None:
         del values["split"]
         return values
-    return values | compared(values, recipe.expected, name)
+    return values | compared(values, recipe, name)
 
 
 def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
@@ -245,15 +245,16 @@ def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
     return load_recipe(str(RunFolder.open(run).recipe), overrides).recipe
 
 
-def compared(values: dict[str, Any], expected: Sequence[Expected], split: str) -> dict[str, Any]:
+def compared(values: dict[str, Any], recipe: Recipe, split: str) -> dict[str, Any]:
     """`expected` and `met`: what the recipe states for this split, and whether the figures are within its tolerance.
 
     A stated figure is of the model as it was trained, so nothing is compared with dynamic evaluation, the cache,
-    another number of steps or a column.
+    layers repeated otherwise or a column, nor where training was to take another number of steps.
     """
     if values["mode"] != "deterministic" or "steps" in values or "column" in values:
         return {}
-    stated = [one for one in expected if one.split == split and one.metric in values]
+    stated = [one for one in recipe.expected if one.split == split and one.metric in values]
+    stated = [one for one in stated if one.steps in (None, recipe.training.steps)]
     if not stated:
         return {}
     return {
