@@ -154,9 +154,32 @@ def test_layers_that_the_gpu_holds_are_one_launch(
     launches = launch(call_of(units, dtype), back=back)
     assert launches.programs == programs
     assert launches.spans(7) == [(0, 7)]
+    rows, columns, depth = (launches.options[name] for name in ("ROWS", "UNITS", "DEPTH"))
+    assert 2 * (rows + columns) * depth * dtype.itemsize <= 2**16
     counters = launches.counters()
     assert counters is not None
     assert counters.tolist() == [0] * programs[0]
+
+
+@pytest.mark.parametrize(
+    ("gates", "units", "dtype", "back", "depth"),
+    [
+        (4, 1024, F32, False, 32),  # 2 · (16 + 4 · 32) · 32 · 4 bytes
+        (4, 1024, F32, True, 32),  # 2 · 4 · (16 + 32) · 32 · 4 bytes
+        (4, 1024, BF16, False, 64),
+        (3, 512, F32, False, 64),  # three gates take the room of four
+        (1, 512, F32, True, 64),
+        (4, 2048, F32, False, 32),
+    ],
+)
+@pytest.mark.usefixtures("large_gpu")
+def test_what_a_program_multiplies_at_a_time(
+    gates: int, units: int, dtype: torch.dtype, back: bool, depth: int
+) -> None:
+    from lsseq.nn.kernels.cuda.launch import launch
+
+    weight = torch.empty(gates * units, units, dtype=dtype)
+    assert launch(call_of(units, dtype, weight=weight), back=back).options["DEPTH"] == depth
 
 
 @pytest.mark.usefixtures("large_gpu")

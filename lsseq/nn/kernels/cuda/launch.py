@@ -22,7 +22,10 @@ _WIDTH = 256
 _TILES = [(16, 16), (16, 32), (32, 32), (32, 64), (64, 64)]
 """Rows and units of a program that does all steps, the first that is large enough: the least are those of a product."""
 _BYTES = 256
-"""Of each row and column that a program multiplies at a time."""
+"""Most of each row and column that a program multiplies at a time."""
+_SHARED = 2**16
+"""Bytes of both matrices that a program may keep at a time, which every GPU has for it: what is multiplied, and what
+comes next."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,16 @@ def all_steps(call: Call, *, back: bool = False) -> Launch:
     _, B, H = call.sizes
     weight = call.arrays["weight"]
     rows, units = _tile(call) or _TILES[-1]
+    slots = triton.next_power_of_2(len(weight) // H)
+    numbers = slots * (rows + units) if back else rows + slots * units  # of each depth
+    bytes_of_depth = numbers * weight.element_size()
+    depth = min(_BYTES // weight.element_size(), _SHARED // (2 * bytes_of_depth))
     together = _programs_can_wait()
     options = {
         "ROWS": rows,
         "UNITS": units,
-        "DEPTH": _BYTES // weight.element_size(),
-        "PRECISION": "tf32" if _tf32() else "tf32x3",
+        "DEPTH": max(16, 1 << (depth.bit_length() - 1)),
+        "PRECISION": _precision(weight.device),
         "num_warps": 4 if back else 8,
     } | ({"launch_cooperative_grid": True} if together else {})
     return Launch((triton.cdiv(B, rows), triton.cdiv(H, units)), weight, options, together)
@@ -104,15 +111,20 @@ def _multiprocessors(device: torch.device) -> int:
 @cache
 def _programs_can_wait() -> bool:
     """Whether Triton can start all programs at the same time: compiled, from version 3.2 on."""
-    from triton.backends.nvidia.compiler import CUDAOptions
-
+    try:
+        from triton.backends.nvidia.compiler import CUDAOptions
+    except ImportError:
+        return False
     known = {field.name for field in fields(CUDAOptions)}
-    return torch.cuda.is_available() and "launch_cooperative_grid" in known
+    return torch.cuda.is_available() and torch.version.hip is None and "launch_cooperative_grid" in known
 
 
-def _tf32() -> bool:
-    """Whether cuDNN's recurrences may round float32 to TF32, as they do by default; these do the same."""
+def _precision(device: torch.device) -> str:
+    """How float32 is multiplied: rounded to TF32 where cuDNN's recurrences may round it, as they do by default."""
     cudnn = torch.backends.cudnn
     newer = getattr(getattr(cudnn, "rnn", None), "fp32_precision", None)
     # The older setting cannot always be read once the newer was written.
-    return bool(cudnn.allow_tf32 if newer is None else newer == "tf32")
+    if cudnn.allow_tf32 if newer is None else newer == "tf32":
+        return "tf32"
+    # In three products of parts of the numbers, where there are units for TF32.
+    return "ieee" if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0) else "tf32x3"
