@@ -37,7 +37,7 @@ INLINE void tile(const int rows, const int width, const real *a, int64_t a_strid
             vec factor = all(a[i * a_stride + k * a_step]);
 #pragma GCC unroll 4
             for (int j = 0; j < width; j++)
-                sums[i][j] += factor * row[j];
+                sums[i][j] = multiply_add(factor, row[j], sums[i][j]);
         }
     }
 #pragma GCC unroll 6
@@ -120,9 +120,9 @@ INLINE real dot(const real *a, const real *b, int64_t n)
     int64_t k = 0;
     for (; k + 4 * LANES <= n; k += 4 * LANES)
         for (int j = 0; j < 4; j++)
-            sums[j] += load(a + k + j * LANES, LANES) * load(b + k + j * LANES, LANES);
+            sums[j] = multiply_add(load(a + k + j * LANES, LANES), load(b + k + j * LANES, LANES), sums[j]);
     for (; k < n; k += LANES)
-        sums[0] += load(a + k, n - k) * load(b + k, n - k);
+        sums[0] = multiply_add(load(a + k, n - k), load(b + k, n - k), sums[0]);
     return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
