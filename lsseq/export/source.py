@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from safetensors.torch import save
@@ -85,12 +85,13 @@ def obstacle(subject: Subject) -> str | None:
 def files(subject: Subject) -> dict[str, bytes]:
     """What is written."""
     program = subject.step
-    graph = _pruned(program.graph_module)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    given = [name for name, spec in specs.items() if spec.kind == InputKind.USER_INPUT]
+    graph = _pruned(program.graph_module, given)
     tensors = {**program.state_dict, **program.constants}
     parameters: dict[str, Tensor] = {}
     buffers: dict[str, Tensor] = {}
-    for node in graph.find_nodes(op="placeholder"):
+    for node in _inputs(graph):
         kind, target = specs[node.name].kind, specs[node.name].target
         if target is not None:
             group = parameters if kind == InputKind.PARAMETER else buffers
@@ -104,7 +105,7 @@ def files(subject: Subject) -> dict[str, bytes]:
         parameters=_tuple(parameters),
         buffers=_tuple(buffers),
         states=len(initial),
-        step=_code(graph),
+        step=_code(graph, given[0]),
     )
     saved = {name: tensor.detach().clone() for name, tensor in {**parameters, **buffers, **initial}.items()}
     return {FILE: source.encode(), WEIGHTS: save(saved)}
@@ -122,27 +123,31 @@ def runner(folder: Path, subject: Subject) -> Runner:
     return model
 
 
-def _pruned(module: fx.GraphModule) -> fx.Graph:
-    """The graph without what nobody needs: checks of types, what is computed for the log, parameters that are not
-    used."""
+def _inputs(graph: fx.Graph) -> list[fx.Node]:
+    return [node for node in graph.nodes if node.op == "placeholder"]
+
+
+def _pruned(module: fx.GraphModule, given: Collection[str]) -> fx.Graph:
+    """The graph without what nobody needs: checks of types, what is computed for the log, what is not `given` by a
+    caller and not used."""
     graph = fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))
     for node in graph.nodes:
         if "_assert" in str(node.target):
             graph.erase_node(node)
     graph.eliminate_dead_code()
-    for node in graph.find_nodes(op="placeholder"):
-        if not node.users and node.name.startswith(("p_", "b_", "c_")):
+    for node in _inputs(graph):
+        if not node.users and node.name not in given:
             graph.erase_node(node)
     return graph
 
 
-def _code(graph: fx.Graph) -> str:
-    """A graph as a function `step`."""
+def _code(graph: fx.Graph, inputs: str) -> str:
+    """A graph as a function `step`, whose first input has a name."""
     source = graph.python_code("self").src
     source = re.sub(r";  (\w+ = )+None", "", source)
     # Where the graph makes tensors of its own, they are to be where the input is.
-    source = re.sub(r"device\(type='\w+'\)", "inputs.device", source)
+    source = re.sub(r"device\(type='\w+'\)", f"{inputs}.device", source)
     signature, _, body = source[source.index("def forward(self, ") :].partition("):\n")
     arguments = signature.removeprefix("def forward(self, ").split(", ")
     lines = [line for line in body.splitlines() if line.strip()]

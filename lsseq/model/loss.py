@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lsseq.nn.kernels.followed import autocast_type
 from lsseq.nn.kernels.products import add_product, linear, multiply
 
 FEW_LOGITS = 2**22
@@ -84,10 +85,9 @@ def _parts(count: int, rows: int) -> Iterator[slice]:
 
 def _product_type(features: Tensor) -> torch.dtype:
     """That of the features, or what autocast makes of it."""
-    device = features.device.type
-    if features.dtype != torch.float64 and torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return features.dtype
+    if features.dtype == torch.float64:
+        return features.dtype
+    return autocast_type(features.device.type) or features.dtype
 
 
 class _TotalNll(torch.autograd.Function):

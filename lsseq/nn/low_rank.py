@@ -35,7 +35,7 @@ _BESIDE = ("_right", "_diag", "_boundary")
 """What the names of the parameters end with that stand beside NAME_left in the place of a weight NAME."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """The singular values of what a gate multiplies its state by."""
 

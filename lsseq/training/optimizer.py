@@ -38,10 +38,10 @@ def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
     """
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {
-        f"{number}.{key}": value
+        f"{number}.{key}": torch.as_tensor(value)  # a count of steps is a number in some versions of PyTorch
         for number, remembered in state.items()
         for key, value in remembered.items()
-        if isinstance(value, Tensor)
+        if isinstance(value, Tensor | int | float)
     }
 
 

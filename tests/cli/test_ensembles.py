@@ -106,7 +106,7 @@ def test_what_is_shown(runs: dict[str, Path], text: Path, cli: Cli) -> None:
     shown = cli("eval", runs["noisy"], "--text", text, "--samples", 3).stdout.splitlines()
     begins = ["nll", "perplexity", "bpc", "deterministic", "single, mean", "geometric mean", "disagreement"]
     assert [line[: len(begin)] for line, begin in zip(shown, begins, strict=False)] == begins
-    assert [part.split(":")[0] for part in shown[7].removeprefix("nll of the first").split(",")] == ["1", " 2", " 3"]
+    assert [part.split(":")[0] for part in shown[7].removeprefix("nll of the first ").split(", ")] == ["1", "2", "3"]
     assert "samples; state carried, 1 stream" in shown
     both = cli("eval", runs["noisy"], runs["plain"], "--text", text).stdout.splitlines()
     assert both[3].startswith(str(runs["noisy"]))

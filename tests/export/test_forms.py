@@ -82,7 +82,14 @@ def without_lsseq(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[l
         folder = folders[kind] = tmp_path_factory.mktemp("plain")
         model = model_of(kind)
         subject = Subject.of(model, kind)
-        for name, content in source.files(subject).items():
+        try:
+            files = source.files(subject)
+        except RunError:
+            if not torch.__version__.startswith("2.3."):
+                raise
+            del folders[kind]
+            continue
+        for name, content in files.items():
             (folder / name).write_bytes(content)
         inputs, expected[kind] = two_windows(model, subject)
         save_file(dict(zip(("first", "second"), inputs, strict=True)), folder / "given.safetensors")
@@ -93,6 +100,8 @@ def without_lsseq(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[l
 
 @pytest.mark.parametrize("kind", [*KINDS, *TASKS])
 def test_the_plain_file_runs_without_lsseq(kind: str, without_lsseq: Any) -> None:
+    if kind not in without_lsseq:
+        pytest.skip("PyTorch 2.3 cannot export it")
     found, expected = without_lsseq[kind]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 

@@ -171,7 +171,7 @@ def test_formats_copies_and_the_meta_device() -> None:
 def test_an_exported_network_gives_the_same() -> None:
     layer, x = make(rank=R, diagonal=True).eval(), torch.randn(3, N, dtype=F64)
     with torch.no_grad():
-        torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), layer(x))
+        torch.testing.assert_close(torch.export.export(layer, (x,), strict=False).module()(x), layer(x))
 
 
 @pytest.mark.parametrize(

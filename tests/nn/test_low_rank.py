@@ -318,7 +318,7 @@ def test_an_exported_layer_gives_the_same(cell: str, options: dict[str, Any], fo
     layer = layer_of(cell, **form, **options).eval()
     x = torch.randn(3, 2, I, dtype=F64)
     with torch.no_grad():
-        torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x)[0], layer(x)[0])
+        torch.testing.assert_close(torch.export.export(layer, (x,), strict=False).module()(x)[0], layer(x)[0])
 
 
 # ---------------------------------------------------------------------------------------------------------- the choice

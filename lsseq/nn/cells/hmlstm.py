@@ -17,7 +17,7 @@ from lsseq.nn.parts.transition import Dense, Stacked, Transition
 from lsseq.nn.parts.zoneout import Mix
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HMWeights:
     """The weights of a layer; rows in the order i, f, g, o, boundary."""
 
@@ -56,7 +56,7 @@ def product(x: Tensor, weight: Transition | Stacked, gain: Tensor | None) -> Ten
     return torch.cat([layer_norm(gates, gain), boundary], dim=-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HMLSTMCell:
     """One step of a layer. z and h_above are of the step before, z_b and h_below of this one (equations 1 to 9):
 

@@ -19,7 +19,7 @@ from lsseq.nn.parts.zoneout import zoneout
 from lsseq.nn.random import Draws, Kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MicroLayer:
     """The weights of one micro-layer, the rows of the candidate before those of the gate."""
 

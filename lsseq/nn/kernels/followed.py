@@ -17,7 +17,7 @@ def followed(device: str) -> bool:
     """Whether autocast on a type of device, a compiler, a tracer, `torch.func`, forward-mode differentiation or a
     dispatch mode follows what is computed now."""
     return (
-        _autocast(device)
+        (device == "cpu" and autocast_type(device) is not None)  # what computes elsewhere goes by it
         or torch.compiler.is_compiling()
         or _tracing_state() is not None
         or _transforms_active()
@@ -31,9 +31,13 @@ def transformed() -> bool:
     return bool(_transforms_active())
 
 
-def _autocast(device: str) -> bool:
-    if device != "cpu":  # what computes elsewhere goes by it
-        return False
-    if not hasattr(torch, "get_autocast_dtype"):  # before PyTorch 2.4 there was a function a device
-        return torch.is_autocast_cpu_enabled()
-    return torch.is_autocast_enabled(device)
+def autocast_type(device: str) -> torch.dtype | None:
+    """The type that autocast multiplies in on a type of device, or None where it is off."""
+    if device not in ("cpu", "cuda"):
+        return None
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    # Before PyTorch 2.4 there was a function a device.
+    if device == "cpu":
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None

@@ -35,7 +35,7 @@ class HMOutput(NamedTuple):
     """(h, c, z) after the last step, each of L layers: (B, H_l), (B, H_l), (B, 1)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hierarchy:
     """The layers of one call, from the bottom to the top; the options are those of `lsseq.nn.HMLSTM`."""
 

@@ -16,7 +16,7 @@ States = tuple[Tensor, ...]
 number of steps before, (B, 1)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
     """The weights of one layer, G gates; the row blocks are in the order of `torch.nn`."""
 
@@ -34,7 +34,7 @@ class Weights:
         return self.input_bias + self.hidden_bias
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gains:
     """The learned scales of normalisation: of layer norm, or where there are statistics of batch norm."""
 
@@ -45,7 +45,7 @@ class Gains:
     statistics: Statistics | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """One layer of one call: what computes a sequence of outputs from inputs and a state."""
 

@@ -59,7 +59,7 @@ class Dense:
         return self.weight, None, None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LowRank:
     """W = L R + diag(D) for each gate, never formed but by `compose` (Miceli Barone 2016).
 
@@ -154,7 +154,7 @@ class LowRank:
             nn.init.uniform_(self.diagonal, -0.01, 0.01)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stacked:
     """Weights of the same state on top of each other, each of its own structure."""
 

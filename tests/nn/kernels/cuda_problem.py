@@ -3,6 +3,7 @@ Triton's interpreter (see conftest.py)."""
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import pytest
@@ -14,9 +15,9 @@ from lsseq.nn.kernels.layer import Gains, Layer, States, Weights
 from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws
 
-HAS_TRITON = find_spec("triton") is not None
+HAS_TRITON = find_spec("triton") is not None and int(version("triton").partition(".")[0]) >= 3
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed (pip install triton)")
+needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="Triton 3 is not installed (pip install triton)")
 
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 RECURRENCES = [("LSTM", ""), ("GRU", "after"), ("GRU", "before"), ("RNN", "tanh"), ("RNN", "relu")]

@@ -52,6 +52,10 @@ def _failure() -> str | None:
     if find_spec("triton") is None:
         return "Triton is not installed (PyTorch for CUDA on Linux brings it; else: pip install triton)"
     try:
+        from triton import __version__ as version
+
+        if int(version.partition(".")[0]) < 3:
+            return f"the CUDA kernels need Triton 3, and this is {version}"
         from lsseq.nn.kernels.cuda.masks import Masks, draw
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
