@@ -14,8 +14,9 @@ from lsseq.nn.shards import part_of_batch
 from lsseq.nn.state import detach_state
 from lsseq.recipe.schema import Training
 from lsseq.training.clipping import clip_gradient, clipped_update, gradient_norm
-from lsseq.training.nonfinite import NonFiniteError, Start, batch_tensors, diverged, window_values
+from lsseq.training.nonfinite import NonFiniteError, diverged
 from lsseq.training.optimizer import set_learning_rate
+from lsseq.training.start import Start, batch_tensors, window_values
 from lsseq.training.state import LoopState
 
 SMALLEST_SCALE = 2.0**-14
