@@ -110,6 +110,9 @@ def _at(model: Module, steps: int | None, column: int | None) -> Iterator[dict[s
                 set_steps(model, steps)
             except ValueError as error:
                 raise RequestError(f"--steps {steps}: {error}") from error
+            for part in model.modules():
+                if hasattr(part, "random_steps"):
+                    part.random_steps = None  # a draw of the noise does not draw a number that is given
             told["steps"] = steps
         yield told
 

@@ -81,6 +81,20 @@ def test_more_steps_at_evaluation(recipe: Path, tmp_path: Path, capsys: pytest.C
     assert "1 stream; layers repeated 2 times\n" in told
 
 
+def test_draws_of_the_noise_do_not_draw_a_number_of_steps_that_is_given(
+    recipe: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lsseq = cli_in_process(capsys)
+    lsseq("train", recipe, *MODELS["tied"], "--run", tmp_path / "tied")
+    options = ("--text", text, "--samples", 3, "--json")
+    assert json.loads(lsseq("eval", tmp_path / "tied", *options).stdout)["disagreement"] > 0
+    refused = lsseq("eval", tmp_path / "tied", *options, "--steps", 2, check=2)
+    assert refused.stderr.startswith("error: --samples: the model has no noise")
+    lsseq("train", recipe, *MODELS["rhn"], "--run", tmp_path / "rhn")
+    values = json.loads(lsseq("eval", tmp_path / "rhn", *options, "--steps", 1).stdout)
+    assert (values["steps"], values["samples"]) == (1, 3)
+
+
 def test_a_curve_over_steps(recipe: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lsseq = cli_in_process(capsys)
     for name in ("tied", "rhn"):
