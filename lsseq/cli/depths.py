@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -112,7 +112,7 @@ def _at(model: Module, steps: int | None, column: int | None) -> Iterator[dict[s
                 raise RequestError(f"--steps {steps}: {error}") from error
             for part in model.modules():
                 if hasattr(part, "random_steps"):
-                    part.random_steps = None  # a draw of the noise does not draw a number that is given
+                    cast(Any, part).random_steps = None  # a draw of the noise does not draw a number that is given
             told["steps"] = steps
         yield told
 
