@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_run import cli_in_process, make_run, tiny_recipe
 
 from lsseq.data.vocabulary import load_vocabulary
@@ -41,7 +42,7 @@ def test_everything_that_a_model_can_have(plain: Path, cli: Cli) -> None:
     assert finished.stderr == ""
     values = json.loads(finished.stdout)
     assert set(values) == {"run", "checkpoint", "folder", "formats", "left_out"}
-    if "scan" in str(values["left_out"]):
+    if "scan" in str(values["left_out"]) and not torch.__version__.startswith("2.13."):
         pytest.skip(values["left_out"]["torch-export"])
     assert values["left_out"] == {}
     folder = plain / "export"

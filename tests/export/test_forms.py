@@ -85,7 +85,7 @@ def without_lsseq(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[l
         try:
             files = source.files(subject)
         except RunError:
-            if not torch.__version__.startswith("2.3."):
+            if not (torch.__version__.startswith("2.3.") and kind == "fast-slow stack"):
                 raise
             del folders[kind]
             continue

@@ -35,7 +35,7 @@ typedef int32_t signed_words __attribute__((vector_size(LANES * 4)));
    another, by what they know of its speed; but results must not depend on which loop computes them. */
 INLINE vec multiply_add(vec a, vec b, vec c)
 {
-#if !defined(__FMA__)
+#if !defined(__FMA__) || VECTOR_BYTES < 32
     return a * b + c;
 #elif VECTOR_BYTES == 64 && defined(DOUBLE)
     return (vec)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
