@@ -119,6 +119,12 @@ def _test(group: Group) -> str:
     return f"{text} ({'–'.join(figure(end, str(row.metric)) for end in interval)})"
 
 
+def _samples(group: Group) -> str:
+    text = _figure(group, Row.samples_figure)
+    counts = {row.samples["samples"] for row in group.rows if row.samples is not None}
+    return f"{text} of {', '.join(map(str, sorted(counts)))}" if text else ""
+
+
 def _figure(group: Group, of: Callable[[Row], float | None]) -> str:
     found, metric = group.spread(of), group.first.metric
     if found is None or metric is None:
@@ -161,6 +167,9 @@ COLUMNS = (
     Column("tokens/s", lambda group: _mean(group, lambda row: row.tokens_per_second), number=True),
     Column("valid", _valid, number=True),
     Column("test", _test, number=True),
+    Column("one draw", lambda group: _figure(group, Row.draw_figure), number=True),
+    Column("mean of draws", _samples, number=True),
+    Column("dynamic", lambda group: _figure(group, Row.dynamic_figure), number=True),
     Column("published", lambda group: published(group.first), number=True),
     Column("expected", _expected, number=True),
     Column("boundary rate", _rates, number=True),

@@ -1,46 +1,65 @@
-"""The test split, measured once and kept beside the run in test.json.
+"""The test split, measured once in each of some ways, each kept beside the run in a file of its own.
 
-The file says of which weights and by which settings its figures are; where the run has others by now, they do not
-count.
+A file says of which weights and by which settings its figures are; where the run has others by now, they do not count.
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
-from lsseq.errors import LsseqError
+from lsseq.errors import LsseqError, RequestError
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, digest_of, files
 
-FILE = "test.json"
+Way = Literal["deterministic", "samples", "dynamic"]
+"""The model as it was trained, the mean over draws of its noise, or dynamic evaluation."""
+
+FILES: dict[Way, str] = {
+    "deterministic": "test.json",
+    "samples": "test-samples.json",
+    "dynamic": "test-dynamic.json",
+}
 
 
-def kept_test(folder: RunFolder, recipe: Recipe) -> dict[str, Any] | None:
+def kept_test(folder: RunFolder, recipe: Recipe, way: Way = "deterministic") -> dict[str, Any] | None:
     """The figures that were measured of the run's best checkpoint as it is now, or None."""
     try:
-        kept = json.loads((folder.path / FILE).read_text(encoding="utf-8"))
+        kept = json.loads((folder.path / FILES[way]).read_text(encoding="utf-8"))
         return kept["figures"] if kept["of"] == _of(folder, recipe) else None
     except (OSError, ValueError, KeyError, TypeError, LsseqError):
         return None
 
 
-def measure_test(folder: RunFolder, recipe: Recipe) -> dict[str, Any]:
+def measure_test(
+    folder: RunFolder, recipe: Recipe, way: Way = "deterministic", samples: int | None = None
+) -> dict[str, Any]:
     """Measure the best checkpoint on test, and keep the figures where the folder can be written to.
 
+    Args:
+        folder, recipe: the run.
+        way: how it is measured.
+        samples: how many draws, of `samples`; their seed is 0.
+
     Returns:
-        What `lsseq eval --split test --json` prints, but for what is expected; and where there are enough tokens,
-        `interval` ({FIGURE: [low, high]}) and `interval_method`.
+        What `lsseq eval --split test --json` prints with the option of that name, but for what is expected; and of
+        `deterministic`, where there are enough tokens, `interval` ({FIGURE: [low, high]}) and `interval_method`.
 
     Raises:
-        RequestError: the text has no test split, or is not here.
+        RequestError: the text has no test split, or is not here; the model cannot be measured so.
         RunError: the checkpoint is damaged.
     """
     of = _of(folder, recipe)
-    figures = _measure_text(folder) if recipe.data.task is None else _measure_task(folder, recipe)
+    if recipe.data.task is None:
+        figures = _measure_text(folder) if way == "deterministic" else _measure_otherwise(folder, way, samples)
+    elif way == "deterministic":
+        figures = _measure_task(folder, recipe)
+    else:
+        raise RequestError("draws and dynamic evaluation are for language models")
     with suppress(OSError):
-        files.replace(folder.path / FILE, json.dumps({"of": of, "figures": figures}, indent=2).encode() + b"\n")
+        content = json.dumps({"of": of, "figures": figures}, indent=2).encode() + b"\n"
+        files.replace(folder.path / FILES[way], content)
     return figures
 
 
@@ -76,6 +95,22 @@ def _measure_text(folder: RunFolder) -> dict[str, Any]:
         values["interval"] = {name: [end[name] for end in ends] for name in ends[0]}
         values["interval_method"] = str(interval)
     return values
+
+
+def _measure_otherwise(folder: RunFolder, way: Way, samples: int | None) -> dict[str, Any]:
+    from lsseq.api import load
+    from lsseq.evaluation import ensemble
+    from lsseq.evaluation.evaluate import evaluate, find_split
+
+    trained = load(folder.path)
+    split = find_split(trained.recipe.data, trained.vocabulary, "test")
+    subject = (trained.model, split, trained.vocabulary, trained.recipe)
+    if way == "dynamic":
+        values = evaluate(*subject, mode="dynamic", device=trained.device)
+    else:
+        assert samples is not None
+        values = ensemble.sampled(*subject, samples=samples, seed=0, device=trained.device)
+    return {**values, "split": "test"}
 
 
 def _measure_task(folder: RunFolder, recipe: Recipe) -> dict[str, Any]:

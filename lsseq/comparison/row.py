@@ -48,6 +48,10 @@ class Row:
     """The best evaluation on valid."""
     test: Figures | None
     """The best checkpoint on test, if it was measured, with `interval` (F, each [low, high]) where there is one."""
+    samples: Figures | None
+    """The mean over draws of its noise on test, if it was measured, as `lsseq eval --samples` has it."""
+    dynamic: Figures | None
+    """Dynamic evaluation on test, if it was measured."""
 
     @property
     def metric(self) -> str | None:
@@ -68,6 +72,18 @@ class Row:
     def test_figure(self) -> float | None:
         """The figure on test that is shown."""
         return _figure(self.test, self.metric)
+
+    def draw_figure(self) -> float | None:
+        """The mean figure on test of one draw."""
+        return _figure((self.samples or {}).get("single"), self.metric)
+
+    def samples_figure(self) -> float | None:
+        """The figure on test of the draws' mean."""
+        return _figure(self.samples, self.metric)
+
+    def dynamic_figure(self) -> float | None:
+        """The figure on test with dynamic evaluation."""
+        return _figure(self.dynamic, self.metric)
 
     @property
     def name(self) -> str | None:
@@ -120,6 +136,8 @@ class Row:
             "metric": self.metric,
             "best": self.best,
             "test": self.test,
+            "samples": self.samples,
+            "dynamic": self.dynamic,
             "boundary_rate": self.rates[-1][1] if self.rates else None,
             "published": self.stated("published"),
             "expected": self.stated("expected"),
@@ -163,6 +181,8 @@ def read_row(run: Path) -> Row:
         tokens_per_second=_speed(last),
         best=_best([best.get("best"), last.get("best"), *(line for line in lines if line.get("split") == "valid")]),
         test=None if recipe is None else kept_test(folder, recipe),
+        samples=None if recipe is None else kept_test(folder, recipe, "samples"),
+        dynamic=None if recipe is None else kept_test(folder, recipe, "dynamic"),
     )
 
 

@@ -74,6 +74,23 @@ def test_test_figures_are_measured_once(runs: Path, cli: Cli) -> None:
     assert again.stdout == first.stdout
 
 
+def test_draws_and_dynamic_evaluation_have_columns(runs: Path, cli: Cli, small_text: Path) -> None:
+    train_tiny(runs / "noisy", small_text, "model.zoneout.cell=0.5")
+    done = cli("compare", "noisy", "seed-1", "--samples", "2", "--dynamic")
+    head, noisy, plain = done.stdout.splitlines()[:3]
+    for title in ("one draw", "mean of draws", "dynamic"):
+        assert title in head
+    assert (noisy.count("bpc"), plain.count("bpc")) == (4, 2)
+    assert " of 2" in noisy
+    assert "note: runs/seed-1 has no test figure" in done.stderr
+    evaluated = json.loads(cli("eval", "noisy", "--split", "test", "--samples", "2", "--json").stdout)
+    (row,) = json.loads(cli("compare", "noisy", "--samples", "2", "--json").stdout)["rows"]
+    assert row["samples"]["nll"] == evaluated["nll"]
+    more = cli("compare", "noisy", "--samples", "3", "--dynamic", "--json")
+    assert more.stderr.count("noisy") == 1
+    assert json.loads(more.stdout)["rows"][0]["samples"]["samples"] == 3
+
+
 def test_a_run_that_gives_no_test_figure_is_noted_and_the_others_are_measured(
     runs: Path, cli: Cli, small_text: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +113,7 @@ def test_a_run_that_gives_no_test_figure_is_noted_and_the_others_are_measured(
         ((), "RUN"),
         (("nothing",), "there is no run `nothing`"),
         (("runs", "--watch", "--json"), "--watch"),
+        (("runs", "--watch", "--samples", "2"), "--watch"),
         (("runs", "--html", "no/where.html"), "there is no folder `no` for --html"),
     ],
 )

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from trained_runs import contents
+from trained_runs import contents, train_tiny
 
 import lsseq
 from lsseq.comparison import read_row
 from lsseq.comparison.held_out import measure_test
+from lsseq.errors import RequestError
 from lsseq.evaluation.interval import share_interval
 from lsseq.recipe import load_recipe
 from lsseq.runs import RunFolder, files
@@ -65,6 +66,33 @@ def test_a_folder_that_cannot_be_written_is_measured_all_the_same(runs: Path, mo
     assert not (runs / "hm/test.json").exists()
 
 
+def test_draws_and_dynamic_evaluation_are_kept_beside_the_plain_figures(tmp_path: Path, small_text: Path) -> None:
+    run = tmp_path / "noisy"
+    train_tiny(run, small_text, "model.zoneout.cell=0.5")
+    row = read_row(run)
+    assert row.recipe is not None
+    assert (row.samples, row.dynamic) == (None, None)
+    plain = measure_test(RunFolder(run), row.recipe)
+    drawn = measure_test(RunFolder(run), row.recipe, "samples", 3)
+    followed = measure_test(RunFolder(run), row.recipe, "dynamic")
+    after = read_row(run)
+    assert (after.test, after.samples, after.dynamic) == (plain, drawn, followed)
+    assert drawn["samples"] == 3
+    assert drawn["deterministic"]["nll"] == pytest.approx(plain["nll"], rel=1e-12)
+    assert after.draw_figure() == drawn["single"]["bpc"] > drawn["bpc"] == after.samples_figure()
+    trained = lsseq.load(run)
+    assert after.dynamic_figure() == pytest.approx(trained.evaluate("test", mode="dynamic")["bpc"], rel=1e-12)
+    assert followed["bpc"] != plain["bpc"]
+
+
+def test_a_model_without_noise_has_no_draws(runs: Path) -> None:
+    row = read_row(runs / "lstm-1")
+    assert row.recipe is not None
+    with pytest.raises(RequestError, match="no noise"):
+        measure_test(RunFolder(row.run), row.recipe, "samples", 3)
+    assert not (row.run / "test-samples.json").exists()
+
+
 RECIPE = """\
 data: {{task: classification, text: '{text}', unit: word}}
 model: {{hidden: 8, embedding: 4}}
@@ -85,4 +113,6 @@ def test_a_task_has_the_interval_of_its_answers(tmp_path: Path) -> None:
     measured = measure_test(RunFolder(tmp_path / "run"), row.recipe)
     assert measured["interval"]["accuracy"] == list(share_interval(measured["accuracy"], measured["answers"]))
     assert "Wilson" in measured["interval_method"]
+    with pytest.raises(RequestError, match="language models"):
+        measure_test(RunFolder(tmp_path / "run"), row.recipe, "dynamic")
     assert read_row(tmp_path / "run").test_figure() == measured["accuracy"]

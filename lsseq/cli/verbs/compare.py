@@ -16,6 +16,8 @@ from lsseq.errors import LsseqError, RequestError
 
 if TYPE_CHECKING:
     from lsseq.comparison import Group, Row
+    from lsseq.comparison.held_out import Way
+    from lsseq.comparison.row import Figures
 
 SECONDS = 2.0
 """Between two looks of --watch."""
@@ -30,10 +32,18 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 Examples:
   lsseq compare runs/lstm runs/zoneout
   lsseq compare runs --test --group --markdown results.md
+  lsseq compare runs --test --samples 8 --dynamic
   lsseq compare runs/ptb-* --html compare.html --watch""",
 )
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--test", is_flag=True, help="Measure the test splits that were not; figures stay with their runs.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Measure the mean over K draws of each run's noise on the test splits, too.",
+)
+@click.option("--dynamic", is_flag=True, help="Measure dynamic evaluation on the test splits, too.")
 @click.option(
     "--group", "group_seeds", is_flag=True, help="Runs that differ in their seeds only on one line: mean ± sd."
 )
@@ -45,6 +55,8 @@ Examples:
 def command(
     runs: tuple[str, ...],
     test: bool,
+    samples: int | None,
+    dynamic: bool,
     group_seeds: bool,
     csv: Path | None,
     markdown: Path | None,
@@ -56,8 +68,9 @@ def command(
 
     RUN is a run folder, its name under runs/, or a folder with runs in it.
     """
-    if watch and (test or as_json):
-        raise RequestError("--watch shows what is written to the run folders; it goes with neither --test nor --json")
+    if watch and (test or samples or dynamic or as_json):
+        others = "--test, --samples, --dynamic and --json"
+        raise RequestError(f"--watch shows what is written to the run folders; it excludes {others}")
     for option, path in (("csv", csv), ("markdown", markdown), ("html", html)):
         if path is not None and not path.parent.is_dir():
             raise RequestError(f"there is no folder `{path.parent}` for --{option}")
@@ -81,7 +94,7 @@ def command(
     if watch:
         _watch(lambda: text_table(look(_read(runs))))
         return
-    rows = _read(runs, test=test)
+    rows = [_measured(row, test, samples, dynamic) for row in _read(runs)]
     groups = look(rows)
     if as_json:
         values = {"rows": [row.values() for row in rows]}
@@ -90,28 +103,39 @@ def command(
         click.echo(text_table(groups))
 
 
-def _read(runs: Sequence[str], *, test: bool = False) -> list[Row]:
+def _read(runs: Sequence[str]) -> list[Row]:
     from lsseq.comparison import find_runs, read_row
 
-    rows = [read_row(path) for path in find_runs(runs)]
-    return [_tested(row) for row in rows] if test else rows
+    return [read_row(path) for path in find_runs(runs)]
 
 
-def _tested(row: Row) -> Row:
-    """The row with its test figure, where the run gives one."""
-    if row.test is not None or row.recipe is None or row.best is None or row.status not in ("finished", "stopped"):
+def _measured(row: Row, test: bool, samples: int | None, dynamic: bool) -> Row:
+    """The row with the test figures that are asked for, where the run gives them."""
+    if row.recipe is None or row.best is None or row.status not in ("finished", "stopped"):
         return row
+    if test and row.test is None:
+        row = replace(row, test=_measure(row, "deterministic", "measuring the test split"))
+    if samples is not None and (row.samples or {}).get("samples") != samples:
+        row = replace(row, samples=_measure(row, "samples", f"{samples} draws of the test split", samples))
+    if dynamic and row.dynamic is None:
+        row = replace(row, dynamic=_measure(row, "dynamic", "dynamic evaluation of the test split"))
+    return row
+
+
+def _measure(row: Row, way: Way, what: str, samples: int | None = None) -> Figures | None:
+    """The figures, or None where there are none, which is said."""
     from lsseq.cli.memory import keep_freed_memory
     from lsseq.comparison.held_out import measure_test
     from lsseq.runs import RunFolder
 
+    assert row.recipe is not None
     keep_freed_memory()
-    say(f"{row.run}: measuring the test split")
+    say(f"{row.run}: {what}")
     try:
-        return replace(row, test=measure_test(RunFolder(row.run), row.recipe))
+        return measure_test(RunFolder(row.run), row.recipe, way, samples)
     except LsseqError as error:
         say(f"note: {row.run} has no test figure: {error.message}")
-        return row
+        return None
 
 
 def _watch(look: Callable[[], str]) -> None:
