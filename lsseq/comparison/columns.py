@@ -62,9 +62,9 @@ def figure(value: float, metric: str) -> str:
 
 def published(row: Row) -> str:
     """The figure of the literature that is shown beside the run's."""
-    if row.recipe is None:
+    if row.published_by is None:
         return ""
-    stated = [one for one in row.recipe.published if one.metric == row.metric]
+    stated = [one for one in row.published_by.published if one.metric == row.metric]
     stated.sort(key=lambda one: one.split != "test")
     return "" if not stated else f"{stated[0].value:g}" + ("" if stated[0].split == "test" else f" {stated[0].split}")
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar
 
 from lsseq.comparison.held_out import kept_test
 from lsseq.errors import LsseqError
-from lsseq.recipe import read_resolved
+from lsseq.recipe import load_recipe, read_resolved
+from lsseq.recipe.catalogue import full_scale
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, read_metrics, read_shapes, read_values
 from lsseq.runs.checkpoint import MANIFEST
@@ -34,6 +35,9 @@ class Row:
     problem: str | None
     """What is damaged."""
     recipe: Recipe | None
+    published_by: Recipe | None
+    """The recipe that states the published figures: the run's own; of a budget recipe that states none, the one of the
+    paper."""
     environment: Mapping[str, Any]
     lines: Sequence[Mapping[str, Any]]
     """Of metrics.jsonl."""
@@ -61,9 +65,9 @@ class Row:
         return next((name for name in (*stated, *HEADLINES) if figures.get(name) is not None), None)
 
     def stated(self, kind: Literal["published", "expected"]) -> list[dict[str, Any]]:
-        """The figures that the recipe states."""
-        found = [] if self.recipe is None else getattr(self.recipe, kind)
-        return [one.model_dump(exclude_none=True) for one in found]
+        """The figures that stand beside the run's."""
+        recipe = self.recipe if kind == "expected" else self.published_by
+        return [] if recipe is None else [one.model_dump(exclude_none=True) for one in getattr(recipe, kind)]
 
     def best_figure(self) -> float | None:
         """The best figure on valid that is shown."""
@@ -172,6 +176,7 @@ def read_row(run: Path) -> Row:
         status="damaged" if reader.problems else status,
         problem=reader.problems[0] if reader.problems else None,
         recipe=recipe,
+        published_by=_publisher(recipe),
         environment=environment,
         lines=lines,
         parameters=parameters,
@@ -216,6 +221,12 @@ class _Reader:
             # Numbers without dimensions are no parameters, but where an annealing stands.
             self.parameters = sum(math.prod(shape) for shape in shapes.values() if shape)
         return self.read(path / MANIFEST, lambda manifest: read_values(manifest.parent)) or {}
+
+
+def _publisher(recipe: Recipe | None) -> Recipe | None:
+    if recipe is None or recipe.published or (name := full_scale(recipe.name)) is None:
+        return recipe
+    return load_recipe(name).recipe
 
 
 def _environment(path: Path) -> dict[str, Any]:

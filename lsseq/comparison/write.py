@@ -77,10 +77,12 @@ def _section(groups: Sequence[Group]) -> list[str]:
 
 def _sources(row: Row) -> list[str]:
     """Where published figures come from."""
-    stated = [] if row.recipe is None else [one for one in row.recipe.published if one.metric == row.metric]
+    if row.published_by is None:
+        return []
+    stated = [one for one in row.published_by.published if one.metric == row.metric]
     return [
         _escaped(
-            f"published for {row.name}: {one.value:g} {one.metric} on {one.split}"
+            f"published for {row.published_by.name}: {one.value:g} {one.metric} on {one.split}"
             + (f" with {one.parameters:,} parameters" if one.parameters else "")
             + f", {one.source}"
             + (f" ({one.protocol})" if one.protocol else "")

@@ -81,6 +81,15 @@ def run_name(path: Path) -> str:
     return path.stem if name is None else name.replace("/", "-")
 
 
+def full_scale(run: str | None) -> str | None:
+    """The recipe of a paper with the method of a budget recipe: of the run name of `CORPUS/budget-MODEL`, or
+    `CORPUS/budget-deep-MODEL`, that is `CORPUS/MODEL`, where the catalogue has it."""
+    name = next((name for name in names() if name.replace("/", "-") == run), "")
+    corpus, budget, model = name.partition("/budget-")
+    candidates = (f"{corpus}/{model}", f"{corpus}/{model.removeprefix('deep-')}") if budget else ()
+    return next((one for one in candidates if path_of(one) is not None), None)
+
+
 def _entry(name: str) -> Entry:
     path = recipes_folder() / f"{name}.yaml"
     described = read_document(path).child("description")

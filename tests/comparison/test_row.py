@@ -11,8 +11,10 @@ import pytest
 from tiny_run import make_run, tiny_recipe
 from trained_runs import contents, train_tiny
 
-from lsseq.comparison import read_row
+from lsseq.comparison import Group, read_row
+from lsseq.comparison.write import markdown
 from lsseq.model.cost import count_parameters
+from lsseq.recipe import load_recipe
 from lsseq.runs import RunFolder, load_run
 
 
@@ -40,6 +42,16 @@ def test_values_for_scripts(trained: Path) -> None:
     assert "problem" not in values
     assert "boundary_rate" not in values
     assert len(read_row(trained / "hm").values()["boundary_rate"]) == 1
+
+
+def test_a_budget_recipe_stands_beside_the_published_figures_of_its_method(tmp_path: Path, small_text: Path) -> None:
+    name = "ptb-char-budget-deep-zoneout-lstm"
+    train_tiny(tmp_path / "run", small_text, "model.zoneout.cell=0.05", name=name)
+    row = read_row(tmp_path / "run")
+    full = load_recipe("ptb-char/zoneout-lstm").recipe
+    assert row.values()["published"] == [one.model_dump(exclude_none=True) for one in full.published]
+    page = markdown([Group([row])])
+    assert f"published for {full.name}: 1.27 bpc on test" in page
 
 
 @pytest.mark.parametrize(

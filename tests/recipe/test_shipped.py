@@ -194,3 +194,19 @@ def test_the_recipes_of_the_low_rank_paper_are_the_papers() -> None:
     assert mnist.data.task.permuted
     assert (copy.training.clip_by, adding.training.clip_by, mnist.training.clip_by) == ("norm", "value", "value")
     assert (copy.training.lr, adding.training.lr, mnist.training.lr) == (1e-3, 1e-3, 5e-4)
+
+
+@pytest.mark.parametrize(
+    ("run", "found"),
+    [
+        ("ptb-char-budget-hm-lstm", "ptb-char/hm-lstm"),
+        ("ptb-char-budget-deep-zoneout-lstm", "ptb-char/zoneout-lstm"),
+        ("mnist-budget-permuted-gru", "mnist/permuted-gru"),
+        ("ptb-char-budget-tied", None),
+        ("ptb-char-zoneout-lstm", None),
+        ("quickstart", None),
+        (None, None),
+    ],
+)
+def test_the_recipe_of_a_paper_beside_a_budget_recipe(run: str | None, found: str | None) -> None:
+    assert catalogue.full_scale(run) == found
