@@ -81,8 +81,6 @@ class Case:
             raise RequestError(f"{self.cell} has no option `{unknown[0]}`")
         if "num_layers" not in known and shape.layers > 1:
             raise RequestError(f"{self.cell} is one layer, got {shape.layers}")
-        if "backend" not in known and self.backend not in ("auto", "reference"):
-            raise RequestError(f"{self.cell}: backend='{self.backend}': there are no kernels of its own")
         sizes = {"input_size": shape.input, "hidden_size": shape.hidden, "num_layers": shape.layers}
         given = {**sizes, "backend": self.backend, **self._format}
         if self._counts_steps:

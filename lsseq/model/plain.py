@@ -62,17 +62,18 @@ def build_plain(model: schema.Model, input_size: int, make: Make) -> Recurrence:
 
 
 def build_layers(model: schema.Model, input_size: int, make: Callable[[int, int], Layer]) -> Recurrence:
-    """Modules of one layer above each other, or one alone; `make` takes I and H. Only the reference computes them.
+    """Modules of one layer above each other, or one alone; `make` takes I and H.
 
     Raises:
-        KeyFault: another back end is asked for.
+        KeyFault: the back end that is asked for cannot serve them.
     """
-    if model.backend not in ("auto", "reference"):
-        raise KeyFault("model.backend", f"the recurrence `{model.recurrence}` has no back end `{model.backend}` here")
     sizes = [model.hidden] * model.layers if isinstance(model.hidden, int) else model.hidden
     layers = []
     for I, H in pairwise([input_size, *sizes]):
-        layer = make(I, H)
+        try:
+            layer = make(I, H)
+        except ValueError as error:
+            raise KeyFault("model.backend", str(error)) from error
         initialise_recurrent(layer, model.initialisation)
         layers.append(Layers(layer))
     return layers[0] if len(layers) == 1 else Stack(layers, lnn.Dropout(model.dropout.hidden, mask=model.dropout.mask))

@@ -16,7 +16,7 @@ from lsseq.nn.cost import weight_flops
 from lsseq.nn.kernels.layer import Layer, Weights
 from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws, draw_key
-from lsseq.nn.single import SingleLayer
+from lsseq.nn.single import Backend, SingleLayer
 
 
 class MogrifierLSTM(SingleLayer):
@@ -33,6 +33,8 @@ class MogrifierLSTM(SingleLayer):
             (Krueger et al. 2017); masks in training, the rate in evaluation.
         recurrent_dropout: probability of dropping a unit of the candidate, with a new mask each step
             (Semeniuta et al. 2016).
+        backend: `fused` for this project's kernels, `reference` for a loop over the steps, which defines the result, or
+            `auto` for the first where they serve. `explain()` says which and why.
         device, dtype: of the parameters.
 
     Parameters: `weight_ih_l0` (4H, I), `weight_hh_l0` (4H, H), `bias_ih_l0` and `bias_hh_l0` (4H) of `torch.nn.LSTM`;
@@ -40,7 +42,8 @@ class MogrifierLSTM(SingleLayer):
     `gate_{i}_in` (k, ·).
 
     Raises:
-        ValueError: sizes, a number of rounds or a rank that are impossible, or a rate outside [0, 1].
+        ValueError: sizes, a number of rounds or a rank that are impossible, a rate outside [0, 1], or a back end that
+            cannot serve.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class MogrifierLSTM(SingleLayer):
         zoneout_cell: float = 0.0,
         zoneout_hidden: float = 0.0,
         recurrent_dropout: float = 0.0,
+        backend: Backend = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -71,6 +75,7 @@ class MogrifierLSTM(SingleLayer):
         self.recurrent_dropout = recurrent_dropout
         self._register(self._shapes(), device, dtype)
         self.reset_parameters()
+        self._take_backend(backend)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         I, H = self.input_size, self.hidden_size
@@ -132,6 +137,7 @@ class MogrifierLSTM(SingleLayer):
         return [self._of(f"gate_{i}_out"), self._of(f"gate_{i}_in")]
 
     def extra_repr(self) -> str:
-        options = {"rank": None, "zoneout_cell": 0.0, "zoneout_hidden": 0.0, "recurrent_dropout": 0.0}
+        options: dict[str, object] = {"rank": None, "backend": "auto"}
+        options |= dict.fromkeys(("zoneout_cell", "zoneout_hidden", "recurrent_dropout"), 0.0)
         shown = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
         return ", ".join([f"{self.input_size}, {self.hidden_size}, rounds={self.rounds}", *shown])

@@ -17,7 +17,7 @@ from lsseq.nn.cost import weight_flops
 from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.parts.transition import Dense, LowRank, Transition, factor_shapes
 from lsseq.nn.random import Draws, draw_key
-from lsseq.nn.single import SingleLayer
+from lsseq.nn.single import Backend, SingleLayer
 
 
 class RHN(SingleLayer):
@@ -41,13 +41,16 @@ class RHN(SingleLayer):
             micro-layers (variational dropout; the paper's on the state).
         rank, diagonal, tied_rank: each R is L R' (+ diag D), as in `lsseq.nn.LSTM`.
         norm: `layer` normalises each product over all 2H.
+        backend: `fused` for this project's kernels, `reference` for a loop over the steps, which defines the result, or
+            `auto` for the first where they serve. `explain()` says which and why.
         device, dtype: of the parameters.
 
     Parameters: `weight_ih` (2H, I); for each micro-layer k `weight_hh_d{k}` (2H, H), or its factors, and `bias_d{k}`
     (2H); with a norm the gains `norm_ih` and `norm_hh_d{k}` (2H). The candidate's rows come before the gate's.
 
     Raises:
-        ValueError: sizes that do not fit, a rate outside [0, 1], an unknown name, or random steps without `tied`.
+        ValueError: sizes that do not fit, a rate outside [0, 1], an unknown name, random steps without `tied`, or a
+            back end that cannot serve.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class RHN(SingleLayer):
         diagonal: bool = False,
         tied_rank: bool = False,
         norm: Literal["layer"] | None = None,
+        backend: Backend = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -91,6 +95,7 @@ class RHN(SingleLayer):
         self._steps = depth
         self._register(self._shapes(), device, dtype)
         self.reset_parameters()
+        self._take_backend(backend)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         H = self.hidden_size
@@ -195,6 +200,6 @@ class RHN(SingleLayer):
     def extra_repr(self) -> str:
         options: dict[str, object] = {"tied": False, "random_steps": None, "rank": None, "norm": None}
         options |= {"zoneout_hidden": 0.0, "recurrent_dropout": 0.0, "state_dropout": 0.0}
-        options |= {"diagonal": False, "tied_rank": False}
+        options |= {"diagonal": False, "tied_rank": False, "backend": "auto"}
         shown = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
         return ", ".join([f"{self.input_size}, {self.hidden_size}, depth={self.depth}", *shown])

@@ -1,24 +1,32 @@
-"""What layers have in common that are a cell in a loop: one layer, time first, no back end but the reference.
+"""What recurrences have in common that PyTorch does not know: one layer, time first, kernels of this project or none.
 
 Shape letters: T time, B batch, I input, H units.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from lsseq.nn.kernels.dispatch import Choice, describe
+from lsseq.nn.checks import check_member
+from lsseq.nn.kernels.dispatch import Choice, Request, choose, describe
+from lsseq.nn.kernels.factors import Factors
+from lsseq.nn.kernels.followed import followed
+
+Backend = Literal["auto", "fused", "reference"]
 
 
 class SingleLayer(nn.Module):
-    """Base of the recurrences that have no kernels of their own; they read x (T, B, I)."""
+    """Base of these recurrences; they read x (T, B, I)."""
 
     num_layers = 1
     input_size: int
     """I."""
     hidden_size: int
     """H."""
+    backend: Backend = "auto"
 
     def _register(
         self, shapes: dict[str, tuple[int, ...]], device: torch.device | str | None, dtype: torch.dtype | None
@@ -26,6 +34,16 @@ class SingleLayer(nn.Module):
         """Parameters of these names and shapes, without values yet."""
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+
+    def _take_backend(self, backend: Backend) -> None:
+        """The back end that is asked for; options and parameters should be there.
+
+        Raises:
+            ValueError: there is none of this name, or it cannot serve the options.
+        """
+        check_member("backend", backend, ("auto", "fused", "reference"))
+        self.backend = backend
+        self.choose_backend(training=True)
 
     def _of(self, name: str) -> Tensor:
         """The parameter of a name."""
@@ -42,10 +60,27 @@ class SingleLayer(nn.Module):
             if state.shape != shape:
                 raise ValueError(f"{name}: expected a state {shape}, got {tuple(state.shape)}")
 
-    def choose_backend(self, training: bool, x: Tensor | None = None) -> Choice:
-        """The back end, for whatever input: there is but one."""
-        del training, x
-        return Choice("reference", "there are no kernels of its own")
+    def choose_backend(self, training: bool, x: Tensor | None = None) -> Choice:  # noqa: ARG002 - that of every layer
+        """The back end for an input, or for a long one like the parameters; training and evaluation have the same."""
+        like = next(self.parameters()) if x is None else x
+        name, traced = type(self).__name__, followed(like.device.type)
+        # While a compiler follows, sizes may be symbols.
+        states = None if x is None or traced else x.numel() // self.input_size
+        request = Request(
+            name,
+            self.backend,
+            beyond_vendor=(name,),
+            vendor_only=(),
+            device=like.device.type,
+            dtype=like.dtype,
+            traced=traced,
+            factors=self._factors(states),
+        )
+        return choose(request)
+
+    def _factors(self, states: int | None) -> Factors | None:  # noqa: ARG002 - for layers that have any
+        """Hidden-to-hidden weights of low rank, for a call with so many states (T·B)."""
+        return None
 
     def flops(self) -> int:
         """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
@@ -53,5 +88,6 @@ class SingleLayer(nn.Module):
 
     def explain(self) -> str:
         """Which back end computes this layer and why, in one line."""
-        choice = self.choose_backend(training=True)
-        return f"{type(self).__name__}: {choice.backend} ({describe(choice.backend, 'cpu')}): {choice.reason}"
+        choice = self.choose_backend(self.training)
+        what = describe(choice.backend, next(self.parameters()).device.type)
+        return f"{type(self).__name__}: {choice.backend} ({what}): {choice.reason}"

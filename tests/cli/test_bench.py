@@ -142,7 +142,7 @@ def test_a_kernel_that_deviates_is_not_timed(cli: Cli) -> None:
         (["--grid", "--steps", "9"], "--grid and --steps exclude each other"),
         (["--cell", "LSTM", "--norm", "layer", "--backend", "cudnn"], "cannot serve norm='layer'"),
         (["--cell", "RHN", "--layers", "2"], "RHN is one layer, got 2"),
-        (["--cell", "MogrifierLSTM", "--backend", "fused"], "backend='fused': there are no kernels of its own"),
+        (["--cell", "RHN", "--backend", "cudnn"], "RHN: backend should be one of 'auto', 'fused', 'reference'"),
         (["--cell", "LSTM", "--depth", "2"], "LSTM has no option `depth`"),
         (["--rounds", "2"], "--rounds needs --cell"),
         (["--stack", "none"], "'none' is not one of 'all', 'stochastic-depth', 'swapout'"),

@@ -186,7 +186,7 @@ def test_rules_of_the_recipe(keys: dict[str, Any], message: str) -> None:
         ),
         ({"recurrence": "gru", "rhn": {"depth": 2}}, "rhn.depth", "the recurrence `gru` has no `rhn.depth`"),
         ({"recurrence": "rhn", "dropout": {"weight": 0.1}}, "dropout.weight", "the recurrence `rhn` has no"),
-        ({"recurrence": "rhn", "backend": "fused"}, "backend", "the recurrence `rhn` has no back end `fused`"),
+        ({"recurrence": "rhn", "backend": "cudnn"}, "backend", "backend should be one of 'auto', 'fused', 'reference'"),
     ],
 )
 def test_refusals(keys: dict[str, Any], key: str, message: str) -> None:

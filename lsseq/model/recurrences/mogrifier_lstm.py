@@ -32,6 +32,7 @@ def build(model: schema.Model, input_size: int) -> Recurrence:
             zoneout_cell=model.zoneout.cell,
             zoneout_hidden=model.zoneout.hidden,
             recurrent_dropout=model.dropout.recurrent,
+            backend=model.backend,  # type: ignore[arg-type] # the layer checks it
         )
 
     return build_layers(model, input_size, layer)

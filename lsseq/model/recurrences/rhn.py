@@ -30,5 +30,6 @@ def build(model: schema.Model, input_size: int) -> Recurrence:
         "diagonal": model.diagonal,
         "tied_rank": model.tied_rank,
         "norm": model.norm,
+        "backend": model.backend,
     }
     return build_layers(model, input_size, lambda I, H: lnn.RHN(I, H, model.rhn.depth, **options))

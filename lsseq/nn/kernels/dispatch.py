@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -44,6 +45,9 @@ FUSED: dict[str, Fused] = {"cpu": cpu, "cuda": cuda}
 _REFERENCE: dict[str, Kernel] = {"LSTM": lstm, "GRU": loop(GRUCell), "RNN": loop(RNNCell)}
 
 _HM_FUSED: dict[str, HMKernel] = {"cpu": hm.kernel}
+
+_DEVICES: dict[str, Collection[str]] = {"HMLSTM": _HM_FUSED, "RHN": (), "MogrifierLSTM": ()}
+"""The types of device with fused kernels of a recurrence, where they are not all of `FUSED`."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +165,8 @@ def _obstacle(request: Request) -> str | None:
         return f"there are no fused kernels for {request.device}"
     if request.traced:
         return "the fused kernels serve neither autocast nor tracing nor torch.func"
-    if request.recurrence == "HMLSTM" and request.device not in _HM_FUSED:
-        return f"there is no fused HM-LSTM for {request.device}"
+    if request.device not in _DEVICES.get(request.recurrence, FUSED):
+        return f"there is no fused {request.recurrence} for {request.device}"
     if request.beyond_fused:
         return f"the fused kernels cannot serve {', '.join(request.beyond_fused)}"
     return FUSED[request.device].obstacle(request.dtype)
