@@ -6,14 +6,18 @@ Shape letters: T time, B batch, I input, H units, K micro-layers.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lsseq.nn.cells.rhn import MicroLayer, RHNCell
+from lsseq.nn.cells.rhn import Highways, MicroLayer
 from lsseq.nn.checks import check_member, check_rate
 from lsseq.nn.cost import weight_flops
+from lsseq.nn.kernels.dispatch import rhn_kernel
+from lsseq.nn.kernels.factors import Factors
+from lsseq.nn.kernels.uncompiled import uncompiled
 from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.parts.transition import Dense, LowRank, Transition, factor_shapes
 from lsseq.nn.random import Draws, draw_key
@@ -146,6 +150,7 @@ class RHN(SingleLayer):
             raise ValueError(f"steps of an RHN should be at least 1{most}, got {steps}")
         self._steps = steps
 
+    @uncompiled
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Reads x (T, B, I) on from a state h (1, B, H), zeros where absent: outputs (T, B, H), and the state after it.
 
@@ -156,23 +161,19 @@ class RHN(SingleLayer):
         state = self.zero_state(input) if hx is None else hx
         steps = self.random_steps.take() if self.training and self.random_steps is not None else self.steps
         masks = self.training and max(self.zoneout_hidden, self.recurrent_dropout, self.state_dropout) > 0.0
-        cell = RHNCell(
-            input,
+        choice = self.choose_backend(self.training, input)
+        network = Highways(
             Dense(self._of("weight_ih")),
             getattr(self, "norm_ih", None),
-            self._micro_layers(steps),
+            [self._micro_layer(k, choice.composed) for k in range(1 if self.tied else steps)],
+            steps,
             Draws.here(draw_key()) if masks else None,
             zoneout_hidden=self.zoneout_hidden,
-            recurrent_drop=self.recurrent_dropout,
-            state_drop=self.state_dropout,
+            recurrent_dropout=self.recurrent_dropout,
+            state_dropout=self.state_dropout,
         )
-        h = state[0].to(cell.inputs.dtype)
-        outputs = []
-        # unbind, because the backward pass of indexing costs O(T) at every step.
-        for t, x_t in enumerate(cell.inputs.unbind(0)):
-            h = cell.step(x_t, h, t)
-            outputs.append(h)
-        return torch.stack(outputs), h.unsqueeze(0)
+        output, h = rhn_kernel(choice.backend, input.device.type)(input, state[0], network)
+        return output, h.unsqueeze(0)
 
     def zero_state(self, input: Tensor) -> Tensor:
         """The initial state for an input: zeros."""
@@ -183,12 +184,17 @@ class RHN(SingleLayer):
         layers = (weight_flops(self, f"weight_hh_d{0 if self.tied else k}") for k in range(self.steps))
         return weight_flops(self, "weight_ih") + sum(layers)
 
-    def _micro_layers(self, steps: int) -> list[MicroLayer]:
-        of_each = [self._micro_layer(k) for k in range(1 if self.tied else steps)]
-        return of_each * steps if self.tied else of_each
+    def _factors(self, states: int | None) -> Factors | None:
+        if self.rank is None:
+            return None
+        factors = Factors(2, self.hidden_size, self.rank, self.tied_rank)
+        # A matrix that is composed once serves all micro-layers that share it.
+        return factors if states is None else replace(factors, states=states * (self.steps if self.tied else 1))
 
-    def _micro_layer(self, k: int) -> MicroLayer:
-        return MicroLayer(self._hidden(k), self._of(f"bias_d{k}"), getattr(self, f"norm_hh_d{k}", None))
+    def _micro_layer(self, k: int, composed: bool) -> MicroLayer:
+        hidden = self._hidden(k)
+        hidden = Dense(hidden.compose()) if composed else hidden
+        return MicroLayer(hidden, self._of(f"bias_d{k}"), getattr(self, f"norm_hh_d{k}", None))
 
     def _hidden(self, k: int) -> Transition:
         name = f"weight_hh_d{k}"

@@ -25,9 +25,9 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-def made(depth: int = K, **options: Any) -> lnn.RHN:
+def made(depth: int = K, backend: Any = "reference", **options: Any) -> lnn.RHN:
     torch.manual_seed(0)
-    rhn = lnn.RHN(I, H, depth, **options).double()
+    rhn = lnn.RHN(I, H, depth, backend=backend, **options).double()
     for name, parameter in rhn.named_parameters():
         if name.startswith(("norm", "bias")):
             torch.nn.init.normal_(parameter, 0.5, 0.5)
@@ -197,9 +197,10 @@ def test_recurrent_dropout_drops_candidates() -> None:
         close(output[t], s)
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("option", ["zoneout_hidden", "recurrent_dropout", "state_dropout"])
-def test_masks_are_those_of_the_rows_of_the_whole_batch(option: str) -> None:
-    rhn, (x, h) = made(**{option: 0.5}), x_and_state()
+def test_masks_are_those_of_the_rows_of_the_whole_batch(option: str, backend: str) -> None:
+    rhn, (x, h) = made(backend=backend, **{option: 0.5}), x_and_state()
     torch.manual_seed(5)
     whole = rhn(x, h)[0]
     torch.manual_seed(5)

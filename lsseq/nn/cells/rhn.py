@@ -1,6 +1,6 @@
 """The recurrent highway network's step, with zoneout, dropout, low rank and layer normalisation.
 
-Shape letters: T time, B batch, H units, K micro-layers.
+Shape letters: T time, B batch, I input, H units, K micro-layers.
 """
 
 from __future__ import annotations
@@ -28,6 +28,44 @@ class MicroLayer:
     gain: Tensor | None  # (2H,): of a layer norm
 
 
+@dataclass(frozen=True, eq=False)
+class Highways:
+    """A recurrent highway network in one call; the options are those of `lsseq.nn.RHN`."""
+
+    input: Dense  # (2H, I)
+    input_gain: Tensor | None  # (2H,): of a layer norm
+    own: Sequence[MicroLayer]
+    """The micro-layers, or the one that is run again and again."""
+    depth: int
+    """K: how many are run."""
+    draws: Draws | None
+    """Where the masks come from; None in evaluation."""
+    zoneout_hidden: float = 0.0
+    recurrent_dropout: float = 0.0
+    state_dropout: float = 0.0
+
+    @property
+    def tied(self) -> bool:
+        """Whether one micro-layer is all there is; run once, it may be seen as either."""
+        return len(self.own) == 1
+
+    def layer(self, k: int) -> MicroLayer:
+        """Micro-layer k."""
+        return self.own[0 if self.tied else k]
+
+    def layer_draws(self, k: int) -> Draws | None:
+        """The draws of micro-layer k; those of the first are of the whole step too."""
+        return None if self.draws is None else replace(self.draws, layer=k)
+
+    def seen(self, x: Tensor, units: int) -> Theta:
+        """m (B, H) for an input (T, B, ·), in its format, or a number that holds everywhere."""
+        rate = self.state_dropout
+        if rate == 0.0 or self.draws is None:
+            return 1.0
+        dropped = Coin(Kind.STATE_DROPOUT, rate, "sequence").toss(self.draws, x, units)
+        return (1 - dropped[0]) / (1 - rate) if isinstance(dropped, Tensor) else 0.0
+
+
 class RHNCell:
     """One step of a recurrent highway network (Zilly et al. 2017, equations 6 to 9) with coupled gates, c = 1 - t:
 
@@ -40,27 +78,17 @@ class RHNCell:
     2016). The products with x (T, B, I) are computed for all steps at once: `inputs` (T, B, 2H).
     """
 
-    def __init__(
-        self,
-        x: Tensor,
-        weight: Dense,
-        gain: Tensor | None,
-        micro_layers: Sequence[MicroLayer],
-        draws: Draws | None,
-        *,
-        zoneout_hidden: float = 0.0,
-        recurrent_drop: float = 0.0,
-        state_drop: float = 0.0,
-    ) -> None:
-        H = micro_layers[0].hidden.size
-        self.micro_layers = micro_layers
-        self.inputs = affine(x, weight, micro_layers[0].bias, gain, [2 * H])
-        self.keep = zoneout(zoneout_hidden, draws, Kind.ZONEOUT_HIDDEN, self.inputs, H)
+    def __init__(self, x: Tensor, network: Highways) -> None:
+        first = network.layer(0)
+        H = first.hidden.size
+        self.inputs = affine(x, network.input, first.bias, network.input_gain, [2 * H])
+        self.micro_layers = [network.layer(k) for k in range(network.depth)]
+        self.keep = zoneout(network.zoneout_hidden, network.draws, Kind.ZONEOUT_HIDDEN, self.inputs, H)
         self.drops = [
-            recurrent_dropout(recurrent_drop, draws and replace(draws, layer=k), self.inputs, H)
-            for k in range(len(micro_layers))
+            recurrent_dropout(network.recurrent_dropout, network.layer_draws(k), self.inputs, H)
+            for k in range(network.depth)
         ]
-        self.seen = _seen(state_drop, draws, self.inputs, H)
+        self.seen = network.seen(self.inputs, H)
 
     def step(self, x_t: Tensor, h: Tensor, t: int) -> Tensor:
         """The state (B, H) after step t, whose inputs are x_t (B, 2H)."""
@@ -70,11 +98,3 @@ class RHNCell:
             candidate, gate = add_product(rest, times(self.seen, s), layer.hidden, layer.gain).chunk(2, dim=-1)
             s = torch.lerp(s, drop(torch.tanh(candidate), t), torch.sigmoid(gate))
         return self.keep(h, s, t)
-
-
-def _seen(rate: float, draws: Draws | None, inputs: Tensor, units: int) -> Theta:
-    """The factors m (B, H) of inverted dropout, or 1."""
-    if rate == 0.0 or draws is None:
-        return 1.0
-    dropped = Coin(Kind.STATE_DROPOUT, rate, "sequence").toss(draws, inputs, units)
-    return (1 - dropped[0]) / (1 - rate) if isinstance(dropped, Tensor) else 0.0

@@ -12,11 +12,13 @@ import torch
 from lsseq.nn.cells.gru import GRUCell
 from lsseq.nn.cells.rnn import RNNCell
 from lsseq.nn.kernels import cpu, cuda, hierarchy
-from lsseq.nn.kernels.cpu import hm
+from lsseq.nn.kernels.cpu import hm, rhn
 from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.hierarchy import HMKernel
 from lsseq.nn.kernels.layer import Kernel
 from lsseq.nn.kernels.reference import loop, lstm
+from lsseq.nn.kernels.rhn import RHNKernel
+from lsseq.nn.kernels.rhn import reference as reference_rhn
 
 BACKENDS = ("auto", "cudnn", "fused", "reference")
 
@@ -45,8 +47,9 @@ FUSED: dict[str, Fused] = {"cpu": cpu, "cuda": cuda}
 _REFERENCE: dict[str, Kernel] = {"LSTM": lstm, "GRU": loop(GRUCell), "RNN": loop(RNNCell)}
 
 _HM_FUSED: dict[str, HMKernel] = {"cpu": hm.kernel}
+_RHN_FUSED: dict[str, RHNKernel] = {"cpu": rhn.kernel}
 
-_DEVICES: dict[str, Collection[str]] = {"HMLSTM": _HM_FUSED, "RHN": (), "MogrifierLSTM": ()}
+_DEVICES: dict[str, Collection[str]] = {"HMLSTM": _HM_FUSED, "RHN": _RHN_FUSED, "MogrifierLSTM": ()}
 """The types of device with fused kernels of a recurrence, where they are not all of `FUSED`."""
 
 
@@ -145,6 +148,11 @@ def kernel(recurrence: str, backend: str, device: str) -> Kernel:
 def hm_kernel(backend: str, device: str) -> HMKernel:
     """The kernel of the HM-LSTM."""
     return _HM_FUSED[device] if backend == "fused" else hierarchy.reference
+
+
+def rhn_kernel(backend: str, device: str) -> RHNKernel:
+    """The kernel of the recurrent highway network."""
+    return _RHN_FUSED[device] if backend == "fused" else reference_rhn
 
 
 def describe(backend: str, device: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,7 +22,7 @@ from parity import (
 )
 from torch import Tensor
 
-from lsseq.nn.kernels.cpu import native, sequence
+from lsseq.nn.kernels.cpu import sequence
 from lsseq.nn.recurrent import Recurrent
 
 pytestmark = needs_kernels
@@ -88,18 +86,6 @@ def test_rates_at_the_ends(cell: str, options: Arguments, training: bool, rate: 
     for changed in ([name] for name in rates):
         layer = make(cell, 4, 19, **{**options, **dict.fromkeys(changed, rate)}).train(training)
         assert_parity(layer, *data(layer, 6, 3))
-
-
-@pytest.fixture(params=["plain", "avx2", "avx512"])
-def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Each set that this processor has, in place of the best."""
-    sets = ["plain", "avx2", "avx512"]
-    if sets.index(request.param) > sets.index(native.instruction_set()):
-        pytest.skip(f"this processor has no {request.param}")
-    monkeypatch.setattr(native, "instruction_set", lambda: request.param)
-    native._function.cache_clear()
-    yield request.param
-    native._function.cache_clear()
 
 
 @each_type

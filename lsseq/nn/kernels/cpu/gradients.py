@@ -38,13 +38,21 @@ def add_weight_gradients(to: Arrays, layer: Layer, part: Arrays) -> None:
         d_weight = to["d_weight"][row : row + d.shape[-1]]
         row += d.shape[-1]
         if not isinstance(hidden, LowRank):
-            _add_outer(d_weight, d, *states)
+            add_outer(d_weight, d, *states)
             continue
         narrow, d_narrow = part[name], part[f"d_{name}"]
-        add_left_gradient(d_weight, d.flatten(0, 1), narrow.flatten(0, 1))
         d_right = to["d_right"] if hidden.tied else to["d_right"][narrow_row : narrow_row + narrow.shape[-1]]
         narrow_row += narrow.shape[-1]
-        _add_outer(d_right, d_narrow, *states)
+        add_factor_gradients(d_weight, d_right, d, narrow, d_narrow, *states)
+
+
+def add_factor_gradients(
+    d_left: Tensor, d_right: Tensor, d: Tensor, narrow: Tensor, d_narrow: Tensor, *states: Tensor
+) -> None:
+    """Adds to the gradients of L and R: from that of the products d (T, B, G·H), R times the states and its gradient,
+    (T, B, S·r) each, and the states, as for `add_outer`."""
+    add_left_gradient(d_left, d.flatten(0, 1), narrow.flatten(0, 1))
+    add_outer(d_right, d_narrow, *states)
 
 
 def add_left_gradient(to: Tensor, d: Tensor, narrow: Tensor) -> None:
@@ -58,21 +66,21 @@ def add_left_gradient(to: Tensor, d: Tensor, narrow: Tensor) -> None:
 
 
 def _products(part: Arrays, *, reset_before: bool) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor], str]]:
-    """For each product of a step with a state: its gradient (T, B, gates·H), the states of the first step (B, H) and of
-    the others (T - 1, B, H), and the name of R times the states."""
-    d, h0, earlier = part["d_products"], part["h0"], part["output"][:-1]
+    """For each product of a step with a state: its gradient (T, B, gates·H), the states of the first step (1, B, H) and
+    of the others (T - 1, B, H), and the name of R times the states."""
+    d, h0, earlier = part["d_products"], part["h0"].unsqueeze(0), part["output"][:-1]
     if not reset_before:
         yield d, (h0, earlier), "narrow"
         return
     # The candidate's products are of the state that was reset.
-    H = h0.shape[1]
+    H = h0.shape[-1]
     reset = part["inputs"][..., :H]
     yield d[..., : 2 * H], (h0, earlier), "narrow"
-    yield d[..., 2 * H :], (reset[0] * h0, reset[1:] * earlier), "narrow_reset"
+    yield d[..., 2 * H :], (reset[:1] * h0, reset[1:] * earlier), "narrow_reset"
 
 
-def _add_outer(to: Tensor, d: Tensor, first: Tensor, rest: Tensor) -> None:
-    """Adds, over steps and rows, d (T, B, K) ⊗ what it was multiplied with: first (B, H), then rest (T - 1, B, H)."""
-    add_product(to, d[0].t(), first)
-    if len(rest):
-        add_product(to, d[1:].flatten(0, 1).t(), rest.flatten(0, 1))
+def add_outer(to: Tensor, d: Tensor, *states: Tensor) -> None:
+    """Adds, over steps and rows, d (T, B, K) ⊗ what it was multiplied with: states (·, B, H) of all steps together."""
+    for own, part in zip(torch.split(d, [len(part) for part in states]), states, strict=True):
+        if len(part):
+            add_product(to, own.flatten(0, 1).t(), part.flatten(0, 1))

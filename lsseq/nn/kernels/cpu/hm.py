@@ -94,9 +94,7 @@ def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutp
         above = None if layer.above is None else layer.above.weight
         given += [*state, layer.below.weight, layer.hidden.compose(), above, layer.bias]
         given += [layer.below_gain, layer.hidden_gain, layer.above_gain, layer.cell_gain, layer.cell_bias]
-    types = sorted({str(part.dtype) for part in given if part is not None})
-    if len(types) > 1:
-        raise ValueError(f"expected an input, a state and parameters of one dtype, got {', '.join(types)}")
+    native.require_one_dtype(given)
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
         results = _Sequence.apply(hierarchy, *given)  # type: ignore[no-untyped-call]
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ctypes import c_double, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 
@@ -115,6 +115,14 @@ def call_function(name: str, dtype: torch.dtype, call: ctypes.Structure) -> None
     """
     if _function(name, dtype)(ctypes.byref(call)) != 0:
         raise MemoryError("not enough memory for the kernels' packed weights")
+
+
+def require_one_dtype(given: Iterable[Tensor | None]) -> None:
+    """Raises ValueError where an input, states and parameters differ in their dtype: the library would take one for
+    the other."""
+    types = sorted({str(part.dtype) for part in given if part is not None})
+    if len(types) > 1:
+        raise ValueError(f"expected an input, a state and parameters of one dtype, got {', '.join(types)}")
 
 
 def threads(steps: int, products: int) -> int:

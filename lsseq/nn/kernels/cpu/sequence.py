@@ -5,7 +5,7 @@ Shape letters: T time, B batch, I input, H hidden, G gates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ _EVERY_STEP = (
 )
 _PIECE = 1024
 """Rows times steps that the backward pass does at a time, at most but for one step of many rows."""
-_ROW_BLOCK = 4
+ROW_BLOCK = 4
 """Rows whose gains' gradients the library adds up (src/call.h)."""
 
 
@@ -47,6 +47,13 @@ def kernel(recurrence: str) -> Kernel:
         return results[0], results if layer.every_step else results[1:]
 
     return run
+
+
+def pieces(steps: int, rows: int) -> Iterator[tuple[int, int]]:
+    """The steps [begin, end) that a backward pass goes through at a time, from the end of the sequence on."""
+    length = -(-steps // max(1, -(-steps * rows // _PIECE)))
+    for end in range(steps, 0, -length):
+        yield max(0, end - length), end
 
 
 def _blocks(cell: str, H: int) -> list[int]:
@@ -123,9 +130,7 @@ class _Sequence(torch.autograd.Function):
         found, added = _empty_gradients(cell, arrays)
         weight = transition(weight_x, right_x)
         of_inputs = Gradients(x, weight, gain_x, _blocks(cell, H), of_norm, ctx.needs_input_grad[2:5])
-        length = -(-T // max(1, -(-T * B // _PIECE)))
-        for end in range(T, 0, -length):
-            begin = max(0, end - length)
+        for begin, end in pieces(T, B):
             part = _steps(arrays | given, begin, end) | found
             of_inputs.add(_run_backward(cell, layer, part, added, begin), begin, end)
             given |= {f"d_last_{state}": found[f"d_{state}0"] for state in "hc" if f"d_{state}0" in found}
@@ -168,7 +173,7 @@ def _empty_gradients(cell: str, arrays: Arrays) -> tuple[Arrays, Arrays]:
         found["d_c0"] = torch.empty_like(arrays["c0"])
     for name in ("gain", "cell_gain", "cell_bias"):
         if name in arrays:
-            row_blocks = -(-len(arrays["h0"]) // _ROW_BLOCK)
+            row_blocks = -(-len(arrays["h0"]) // ROW_BLOCK)
             found[f"d_{name}"] = arrays[name].new_zeros(row_blocks, *arrays[name].shape)
     parameters = ("weight", "right", "diagonal", "bias_x", "bias_h")
     return found, {f"d_{name}": torch.zeros_like(arrays[name]) for name in parameters if name in arrays}

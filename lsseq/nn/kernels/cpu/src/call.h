@@ -51,6 +51,8 @@ typedef struct {
 #define ROW_BLOCK 4
 /* Scales of a row: of the first normalised group of gates, the second, the cell. */
 #define SCALES 3
+/* Rows times steps below which packing a weight costs more than it saves. */
+#define FEW 32
 
 typedef struct {
     int drawn;
@@ -138,6 +140,23 @@ static void *take(Work *work, int64_t bytes)
     void *begin = work->arena ? work->arena + work->taken : NULL;
     work->taken += (bytes + 63) / 64 * 64;
     return begin;
+}
+
+/* The threads of a call, each with memory for a panel's products, `widest` vectors; masks should be prepared. */
+static Thread *take_threads(Work *work, int64_t widest)
+{
+    const Call *call = work->call;
+    Thread *threads = take(work, call->threads * (int64_t)sizeof(Thread));
+    for (int i = 0; i < call->threads; i++) {
+        Thread thread = {.work = work};
+        for (int kind = 0; kind < KINDS; kind++)
+            thread.row_words[kind] = take(work, work->masks[kind].drawn ? 2 * call->rows * (int64_t)sizeof(uint32_t) : 0);
+        thread.products = take(work, widest * LANES * (int64_t)sizeof(real));
+        thread.row = take(work, work->blocks * LANES * (int64_t)sizeof(real));
+        if (work->arena)
+            threads[i] = thread;
+    }
+    return threads;
 }
 
 static void prepare_masks(Work *work)

@@ -10,9 +10,6 @@ typedef enum { LSTM, GRU, RNN } Cell;
 
 static const int GATES[] = {4, 3, 1};
 
-/* Rows times steps below which packing a weight costs more than it saves. */
-#define FEW 32
-
 typedef struct {
     Work work;
     Cell cell;
@@ -64,16 +61,7 @@ static void lay_out(Job *job)
         work->d_bias = take(work, work->blocks * work->gates * vector);
         work->d_candidate_bias = take(work, work->blocks * vector);
     }
-    job->threads = take(work, call->threads * (int64_t)sizeof(Thread));
-    for (int i = 0; i < call->threads; i++) {
-        Thread thread = {.work = work};
-        for (int kind = 0; kind < KINDS; kind++)
-            thread.row_words[kind] = take(work, work->masks[kind].drawn ? 2 * B * (int64_t)sizeof(uint32_t) : 0);
-        thread.products = take(work, widest * vector);
-        thread.row = take(work, work->blocks * vector);
-        if (work->arena)
-            job->threads[i] = thread;
-    }
+    job->threads = take_threads(work, widest);
 }
 
 /* Both biases of a gate act alike, but for the candidate of a GRU. */
@@ -121,22 +109,6 @@ static void forward_member(void *data)
             run_stage(me, t, &work->stages[0], state_before(call, t),
                       job->cell == LSTM ? lstm_forward : job->cell == GRU ? gru_forward : rnn_forward);
     }
-}
-
-/* The carried gradients of this thread's units, from or to (B, H). */
-static void carry(Thread *me, real *gradients, const real *from, real *to)
-{
-    const Work *work = me->work;
-    const Call *call = work->call;
-    const Stage *stage = &work->stages[0];
-    for (int64_t u = first_panel(me, stage) * stage->blocks; u < end_panel(me, stage) * stage->blocks; u++)
-        for (int64_t r = 0; r < call->rows; r++) {
-            int64_t n = lanes_or_none(work, u), at = r * call->units + u * LANES;
-            if (to)
-                store(to + at, load(carried(work, gradients, r, u), LANES), n);
-            else
-                store(carried(work, gradients, r, u), from ? load(from + at, n) : all(0), LANES);
-        }
 }
 
 static void backward_member(void *data)

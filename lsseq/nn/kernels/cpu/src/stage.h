@@ -205,6 +205,22 @@ INLINE real *take_carried(Work *work)
     return take(work, work->stages[0].panels * work->call->rows * work->stages[0].blocks * LANES * (int64_t)sizeof(real));
 }
 
+/* The carried gradients of this thread's units, from or to (B, H). */
+static void carry(Thread *me, real *gradients, const real *from, real *to)
+{
+    const Work *work = me->work;
+    const Call *call = work->call;
+    const Stage *stage = &work->stages[0];
+    for (int64_t u = first_panel(me, stage) * stage->blocks; u < end_panel(me, stage) * stage->blocks; u++)
+        for (int64_t r = 0; r < call->rows; r++) {
+            int64_t n = lanes_or_none(work, u), at = r * call->units + u * LANES;
+            if (to)
+                store(to + at, load(carried(work, gradients, r, u), LANES), n);
+            else
+                store(carried(work, gradients, r, u), from ? load(from + at, n) : all(0), LANES);
+        }
+}
+
 /* `target` += d_products of step t times the weight of a stage, then `pointwise` for step `now`; each where there is
    one. */
 static void run_stage_backward(Thread *me, const Stage *stage, int64_t t, real *target, int64_t now, Pointwise *pointwise,
