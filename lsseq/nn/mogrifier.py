@@ -10,10 +10,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lsseq.nn.cells.mogrifier import MogrifierCell
 from lsseq.nn.checks import check_rate
 from lsseq.nn.cost import weight_flops
+from lsseq.nn.kernels.dispatch import mogrifier_kernel
 from lsseq.nn.kernels.layer import Layer, Weights
+from lsseq.nn.kernels.uncompiled import uncompiled
 from lsseq.nn.parts.transition import Dense
 from lsseq.nn.random import Draws, draw_key
 from lsseq.nn.single import Backend, SingleLayer
@@ -96,6 +97,7 @@ class MogrifierLSTM(SingleLayer):
             limit = 1 / math.sqrt(parameter.shape[1]) if name.startswith("gate") else half_width
             nn.init.uniform_(parameter, -limit, limit)
 
+    @uncompiled
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Reads x (T, B, I) on from a state (h, c), (1, B, H) each: outputs (T, B, H), and the state after it.
 
@@ -113,14 +115,10 @@ class MogrifierLSTM(SingleLayer):
             zoneout_hidden=self.zoneout_hidden,
             recurrent_dropout=self.recurrent_dropout,
         )
-        cell = MogrifierCell(layer, [self._gating(i) for i in range(1, self.rounds + 1)], input)
-        states: tuple[Tensor, ...] = tuple(part[0] for part in state)
-        outputs = []
-        for t, x_t in enumerate(input.unbind(0)):
-            states = cell.step(x_t, states, t)
-            outputs.append(states[0])
-        h, c = (part.unsqueeze(0) for part in states)
-        return torch.stack(outputs), (h, c)
+        gatings = [self._gating(i) for i in range(1, self.rounds + 1)]
+        kernel = mogrifier_kernel(self.choose_backend(self.training, input).backend, input.device.type)
+        output, (h, c) = kernel(input, tuple(part[0] for part in state), layer, gatings)
+        return output, (h.unsqueeze(0), c.unsqueeze(0))
 
     def zero_state(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """The initial state for an input: zeros."""

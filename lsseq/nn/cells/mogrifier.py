@@ -16,6 +16,9 @@ from lsseq.nn.parts.dropout import recurrent_dropout
 from lsseq.nn.parts.zoneout import zoneout
 from lsseq.nn.random import Kind
 
+Gatings = Sequence[Sequence[Tensor]]
+"""Q^1, R^2, Q^3 …, each as the matrices whose product it is, the one that comes last first."""
+
 
 class MogrifierCell:
     """One step of a Mogrifier LSTM (Melis, Kočiský and Blunsom 2020, equations 1 and 2):
@@ -27,11 +30,10 @@ class MogrifierCell:
     units of h itself.
     """
 
-    def __init__(self, layer: Layer, rounds: Sequence[Sequence[Tensor]], x: Tensor) -> None:
-        """`rounds`: Q^1, R^2, Q^3 …, each as the matrices whose product it is, the one that comes last first."""
+    def __init__(self, rounds: Gatings, layer: Layer, x: Tensor) -> None:
         weights, draws = layer.weights, layer.draws
         H = weights.hidden.size
-        self.weights, self.rounds, self.bias = weights, rounds, weights.bias
+        self.inputs, self.weights, self.rounds, self.bias = x, weights, rounds, weights.bias
         self.drop = recurrent_dropout(layer.recurrent_dropout, draws, x, H)
         self.keep_h = zoneout(layer.zoneout_hidden, draws, Kind.ZONEOUT_HIDDEN, x, H)
         self.keep_c = zoneout(layer.zoneout_cell, draws, Kind.ZONEOUT_CELL, x, H)

@@ -12,10 +12,12 @@ import torch
 from lsseq.nn.cells.gru import GRUCell
 from lsseq.nn.cells.rnn import RNNCell
 from lsseq.nn.kernels import cpu, cuda, hierarchy
-from lsseq.nn.kernels.cpu import hm, rhn
+from lsseq.nn.kernels.cpu import hm, mogrifier, rhn
 from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.hierarchy import HMKernel
 from lsseq.nn.kernels.layer import Kernel
+from lsseq.nn.kernels.mogrifier import MogrifierKernel
+from lsseq.nn.kernels.mogrifier import reference as reference_mogrifier
 from lsseq.nn.kernels.reference import loop, lstm
 from lsseq.nn.kernels.rhn import RHNKernel
 from lsseq.nn.kernels.rhn import reference as reference_rhn
@@ -48,8 +50,9 @@ _REFERENCE: dict[str, Kernel] = {"LSTM": lstm, "GRU": loop(GRUCell), "RNN": loop
 
 _HM_FUSED: dict[str, HMKernel] = {"cpu": hm.kernel}
 _RHN_FUSED: dict[str, RHNKernel] = {"cpu": rhn.kernel}
+_MOGRIFIER_FUSED: dict[str, MogrifierKernel] = {"cpu": mogrifier.kernel}
 
-_DEVICES: dict[str, Collection[str]] = {"HMLSTM": _HM_FUSED, "RHN": _RHN_FUSED, "MogrifierLSTM": ()}
+_DEVICES: dict[str, Collection[str]] = {"HMLSTM": _HM_FUSED, "RHN": _RHN_FUSED, "MogrifierLSTM": _MOGRIFIER_FUSED}
 """The types of device with fused kernels of a recurrence, where they are not all of `FUSED`."""
 
 
@@ -153,6 +156,11 @@ def hm_kernel(backend: str, device: str) -> HMKernel:
 def rhn_kernel(backend: str, device: str) -> RHNKernel:
     """The kernel of the recurrent highway network."""
     return _RHN_FUSED[device] if backend == "fused" else reference_rhn
+
+
+def mogrifier_kernel(backend: str, device: str) -> MogrifierKernel:
+    """The kernel of the Mogrifier LSTM."""
+    return _MOGRIFIER_FUSED[device] if backend == "fused" else reference_mogrifier
 
 
 def describe(backend: str, device: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor
 import lsseq.nn as lnn
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.recurrent import Recurrent
+from lsseq.nn.single import SingleLayer
 
 needs_kernels = pytest.mark.skipif(isinstance(native.compiled(), str), reason=f"no fused kernels: {native.compiled()}")
 
+Layer = Recurrent | SingleLayer
 Arguments = dict[str, object]
 Loss = Callable[[Tensor, tuple[Tensor, ...]], Tensor]
 
@@ -47,10 +50,10 @@ SINGLE: list[tuple[str, Arguments]] = [
 ]
 
 
-def make(cell: str, inputs: int, units: int, dtype: torch.dtype = torch.float64, **arguments: object) -> Recurrent:
+def make(cell: str, inputs: int, units: int, dtype: torch.dtype = torch.float64, **arguments: object) -> Any:
     """A layer whose gains differ from 1 and whose biases from 0; small gains, so that rounding errors do not grow."""
     torch.manual_seed(0)
-    layer: Recurrent = getattr(lnn, cell)(inputs, units, dtype=dtype, **arguments)
+    layer = getattr(lnn, cell)(inputs, units, dtype=dtype, **arguments)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name.startswith("norm"):
@@ -58,13 +61,13 @@ def make(cell: str, inputs: int, units: int, dtype: torch.dtype = torch.float64,
     return layer
 
 
-def data(layer: Recurrent, steps: int, rows: int, seed: int = 1) -> tuple[Tensor, tuple[Tensor, ...]]:
+def data(layer: Layer, steps: int, rows: int, seed: int = 1) -> tuple[Tensor, tuple[Tensor, ...]]:
     """An input (T, B, I) and initial states (layers, B, H)."""
     g = torch.Generator().manual_seed(seed)
-    dtype = layer.weight_ih_l0.dtype
+    dtype = next(layer.parameters()).dtype
     x = torch.randn(steps, rows, layer.input_size, dtype=dtype, generator=g)
     states = torch.randn(2, layer.num_layers, rows, layer.hidden_size, dtype=dtype, generator=g)
-    return x, tuple(states[: 2 if layer.recurrence == "LSTM" else 1])
+    return x, tuple(states[: 2 if isinstance(layer.zero_state(x), tuple) else 1])
 
 
 def weighted(output: Tensor, states: tuple[Tensor, ...]) -> Tensor:
@@ -75,7 +78,7 @@ def weighted(output: Tensor, states: tuple[Tensor, ...]) -> Tensor:
 
 
 def results(
-    layer: Recurrent,
+    layer: Layer,
     backend: str,
     x: Tensor,
     states: tuple[Tensor, ...],
@@ -89,7 +92,7 @@ def results(
     layer.backend = backend  # type: ignore[assignment]
     x, *states = (part.detach().requires_grad_(inputs_learn) for part in (x, *states))  # type: ignore[assignment]
     torch.manual_seed(3)
-    output, last = layer(x, tuple(states) if layer.recurrence == "LSTM" else states[0])
+    output, last = layer(x, tuple(states) if len(states) > 1 else states[0])
     last = last if isinstance(last, tuple) else (last,)
     found = {"output": output, **{f"last {name}": state for name, state in zip("hc", last, strict=False)}}
     sources = {"x": x, **{f"initial {name}": state for name, state in zip("hc", states, strict=False)}}
@@ -114,7 +117,7 @@ def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: flo
 
 
 def assert_parity(
-    layer: Recurrent,
+    layer: Layer,
     x: Tensor,
     states: tuple[Tensor, ...],
     tolerance: float = 1e-12,

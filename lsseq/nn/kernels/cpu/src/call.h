@@ -67,6 +67,7 @@ typedef struct {
     int group;           /* the first so many gates are normalised together, then the rest */
     int64_t depth;       /* of the products */
     int sources;         /* vectors that the gates are products of: 1 for all, or one each */
+    int64_t stride;      /* of the rows of these vectors */
     int64_t panels;
     int blocks;          /* of units in a panel */
     const real *weight;  /* its first row */
@@ -84,6 +85,7 @@ typedef struct {
     int gates;      /* G */
     int64_t blocks; /* of units */
     int norm;
+    int hoisted; /* whether the products with the input are there before the first step, in call->inputs */
     Mask masks[KINDS];
     real drop_scale;
     Barrier barrier;

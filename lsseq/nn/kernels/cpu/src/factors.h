@@ -19,7 +19,7 @@ INLINE real *narrow_at(const Work *work, const Stage *stage, real *narrow, int64
 }
 
 /* In the forward pass `inner` is R; in the backward pass it is the L of each source, one packed behind the other. */
-static void add_factors(Work *work, Stage *stage, int backward, int packs)
+PART void add_factors(Work *work, Stage *stage, int backward, int packs)
 {
     const Call *call = work->call;
     const int64_t H = call->units, r = call->rank;
@@ -41,7 +41,7 @@ static void add_factors(Work *work, Stage *stage, int backward, int packs)
     stage->d_diagonal = backward ? take(work, padded) : NULL;
 }
 
-static void pad_diagonal(const Work *work, const Stage *stage)
+PART void pad_diagonal(const Work *work, const Stage *stage)
 {
     const Call *call = work->call;
     for (int g = 0; g < stage->gates && stage->diagonal; g++) {
@@ -51,7 +51,7 @@ static void pad_diagonal(const Work *work, const Stage *stage)
     }
 }
 
-static void unpad_diagonal(const Work *work, const Stage *stage)
+PART void unpad_diagonal(const Work *work, const Stage *stage)
 {
     const Call *call = work->call;
     for (int g = 0; g < stage->gates && stage->d_diagonal; g++)
@@ -73,7 +73,7 @@ INLINE int64_t first_left(const Thread *me, const Stage *stage, int after)
 }
 
 /* Packs what this thread will use of R, or of L in the backward pass. */
-static void pack_inner(Thread *me, Stage *stage, int backward)
+PART void pack_inner(Thread *me, Stage *stage, int backward)
 {
     const int64_t r = me->work->call->rank, panels = stage->inner.panels;
     if (!stage->inner.packed)

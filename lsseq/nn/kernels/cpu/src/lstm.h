@@ -29,7 +29,8 @@ static void lstm_forward(Thread *me, int64_t t, int64_t r, int64_t r_end, int64_
             int64_t n = lanes_of(call, b), at = b * LANES;
             vec gate[4];
             for (int g = 0; g < 4; g++)
-                gate[g] = load(gates + g * H + at, n) + load(p + g * LANES, LANES) + load(bias + g * LANES, LANES);
+                gate[g] = (work->hoisted ? load(gates + g * H + at, n) : all(0)) + load(p + g * LANES, LANES) +
+                          load(bias + g * LANES, LANES);
             vec i = sigmoid(gate[0]), f = sigmoid(gate[1]), g = tanh_of(gate[2]), o = sigmoid(gate[3]);
             vec before = load(old_c + at, n), c = f * before + i * (dropped(me, r, b) * g);
             store(cells + r * H + at, keep(event(me, ZONEOUT_CELL, r, b), before, c), n);

@@ -145,7 +145,7 @@ static void backward_member(void *data)
 
 static int run(const Call *call, Cell cell, int backward)
 {
-    Job job = {.work = {.call = call}, .cell = cell, .backward = backward};
+    Job job = {.work = {.call = call, .hoisted = 1}, .cell = cell, .backward = backward};
     Work *work = &job.work;
     work->gates = GATES[cell];
     work->blocks = blocks_of(call->units);

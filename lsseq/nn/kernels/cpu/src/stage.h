@@ -32,6 +32,7 @@ static void plan_panels(Work *work, Stage *stage, int vectors, int sources, int6
     while (blocks > 1 && (work->blocks + blocks - 1) / blocks < work->call->threads)
         blocks /= 2;
     stage->depth = depth;
+    stage->stride = sources * depth;
     stage->blocks = blocks;
     stage->panels = (work->blocks + blocks - 1) / blocks;
     if (packs)
@@ -58,7 +59,7 @@ static void pack_forward(Thread *me, Stage *stage)
 }
 
 /* The same for the backward pass, whose columns are those of the weight, or of R. */
-static void pack_backward(Thread *me, Stage *stage)
+PART void pack_backward(Thread *me, Stage *stage)
 {
     const Work *work = me->work;
     int64_t H = work->call->units;
@@ -83,7 +84,7 @@ static void dot_products(const Thread *me, const Stage *stage, int64_t p, const 
         for (int64_t i = 0; i < lanes; i++)
             for (int64_t r = 0; r < work->call->rows; r++)
                 products[(r * width + v) * LANES + i] +=
-                    dot(weight + i * stage->depth, own + r * stage->sources * stage->depth, stage->depth);
+                    dot(weight + i * stage->depth, own + r * stage->stride, stage->depth);
     }
 }
 
@@ -114,14 +115,14 @@ static real normalise(const Work *work, real *row, int gates, int from, int to)
     return scale;
 }
 
-/* The products of a panel with `source` (B, S depth). */
+/* The products of a panel with `source`, (B, S depth) with rows `stride` apart. */
 static void add_products(Thread *me, const Stage *stage, int64_t p, const real *source)
 {
     const int vectors = stage->blocks * stage->gates, sources = stage->sources, width = vectors / sources;
     if (!stage->packed)
         dot_products(me, stage, p, source, me->products);
     for (int s = 0; stage->packed && s < sources; s++)
-        add_product(me->work->call->rows, source + s * stage->depth, sources * stage->depth, 1,
+        add_product(me->work->call->rows, source + s * stage->depth, stage->stride, 1,
                     stage->packed + (p * sources + s) * stage->depth * width * LANES, stage->depth, width,
                     me->products + s * LANES, vectors * LANES, sources * LANES);
 }
@@ -223,7 +224,7 @@ static void carry(Thread *me, real *gradients, const real *from, real *to)
 
 /* `target` += d_products of step t times the weight of a stage, then `pointwise` for step `now`; each where there is
    one. */
-static void run_stage_backward(Thread *me, const Stage *stage, int64_t t, real *target, int64_t now, Pointwise *pointwise,
+PART void run_stage_backward(Thread *me, const Stage *stage, int64_t t, real *target, int64_t now, Pointwise *pointwise,
                                const Stage *normalised)
 {
     Work *work = me->work;

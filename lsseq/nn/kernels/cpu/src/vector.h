@@ -30,6 +30,8 @@ typedef uint32_t words __attribute__((vector_size(LANES * 4)));
 typedef int32_t signed_words __attribute__((vector_size(LANES * 4)));
 
 #define INLINE static inline __attribute__((always_inline, unused))
+/* Of a header that not every file uses all of. */
+#define PART static __attribute__((unused))
 
 /* a b + c, rounded once where the processor can. Compilers take that for an expression in one loop and two operations in
    another, by what they know of its speed; but results must not depend on which loop computes them. */
