@@ -224,14 +224,14 @@ def test_a_second_backward_pass_gives_the_same_and_a_second_derivative_is_refuse
         d_x.sum().backward()
 
 
-@pytest.mark.parametrize("changed", ["input", "initial state", "gate"])
+@pytest.mark.parametrize("changed", ["input", "output", "initial state", "gate"])
 def test_what_the_backward_pass_needs_may_not_change_before_it(changed: str) -> None:
     layer = make(4, 9, backend="fused")
     x, (h0, c0) = data(layer, 6, 3)
     output, (h, _) = layer(x, (h0, c0))
     with torch.no_grad():
         h.zero_()  # the caller's own
-        {"input": x, "initial state": c0, "gate": layer.gate_2}[changed].add_(1.0)
+        {"input": x, "output": output, "initial state": c0, "gate": layer.gate_2}[changed].add_(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         output.square().sum().backward()
 

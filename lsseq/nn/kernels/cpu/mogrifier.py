@@ -23,7 +23,7 @@ from lsseq.nn.kernels.layer import Layer, States
 from lsseq.nn.kernels.once import once_differentiable
 
 _GIVEN = ("x", "h0", "c0", "weight", "bias_x")
-_EVERY_STEP = ("x", "inputs", "cells", "values", "factors", "narrow", "d_output", "d_x")
+_EVERY_STEP = ("x", "inputs", "output", "cells", "factors", "narrow", "d_output", "d_x")
 
 
 class _Gating(ctypes.Structure):
@@ -76,13 +76,12 @@ def _run_forward(layer: Layer, rounds: int, given: Sequence[Tensor | None], *, s
     arrays: Arrays = {name: part.contiguous() for name, part in zip(names, given, strict=True) if part is not None}
     x = arrays["x"]
     (T, B, I), H = x.shape, arrays["h0"].shape[1]
-    kept, V = T if saves else 1, _places(rounds, I, H)[-1]
+    kept = T if saves else 1
     arrays["output"] = x.new_empty(T, B, H)
     arrays["cells"] = x.new_empty(kept, B, H)
-    arrays["values"] = x.new_empty(T if saves else 2, B, V)
     if saves:
         arrays["inputs"] = x.new_empty(T, B, 4 * H)
-        arrays["factors"] = x.new_empty(T, B, V - H)
+        arrays["factors"] = x.new_empty(T, B, _places(rounds, I, H)[-1] - H)
     if parts > rounds:
         arrays["narrow"] = x.new_empty(kept, B, rounds, arrays["gating 0"].shape[1])
     _run("mogrifier_forward", layer, rounds, arrays, saves=saves)
@@ -100,12 +99,10 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, layer: Layer, rounds: int, *given: Tensor | None) -> tuple[Tensor, ...]:
         arrays = _run_forward(layer, rounds, given, saves=True)
-        results = _results(arrays)
-        del arrays["output"]  # its steps are among the values
         ctx.set_materialize_grads(False)
         ctx.layer, ctx.rounds, ctx.names = layer, rounds, tuple(arrays)
         ctx.save_for_backward(*arrays.values())
-        return results
+        return _results(arrays)
 
     @staticmethod
     @once_differentiable
@@ -123,7 +120,7 @@ class _Sequence(torch.autograd.Function):
             every_step = {name: part[begin:end] for name, part in (arrays | given).items() if name in _EVERY_STEP}
             part = arrays | given | found | every_step
             if begin > 0:
-                part["c0"] = arrays["cells"][begin - 1]
+                part |= {"h0": arrays["output"][begin - 1], "c0": arrays["cells"][begin - 1]}
             _run_backward(layer, rounds, part, added, begin)
             given |= {f"d_last_{state}": found[f"d_{state}0"] for state in "hc"}
         return None, None, given.get("d_x"), *found.values(), *added.values()
@@ -131,6 +128,9 @@ class _Sequence(torch.autograd.Function):
 
 def _run_backward(layer: Layer, rounds: int, part: Arrays, added: Arrays, begin: int) -> None:
     """The backward pass of the steps from `begin` on, whose arrays `part` has; adds to the gradients of parameters."""
+    (T, B, I), H = part["x"].shape, part["h0"].shape[1]
+    places = _places(rounds, I, H)
+    part["values"] = part["x"].new_empty(T, B, places[-1])
     part["d_inputs"] = torch.empty_like(part["inputs"])
     part["d_sums"] = torch.empty_like(part["factors"])
     part["d_bias_x"] = torch.empty_like(added["d_bias_x"])
@@ -138,9 +138,7 @@ def _run_backward(layer: Layer, rounds: int, part: Arrays, added: Arrays, begin:
         part["d_narrow"] = torch.empty_like(part["narrow"])
     _run("mogrifier_backward", layer, rounds, part, saves=True, first_step=begin)
     added["d_bias_x"] += part["d_bias_x"]
-    H, I = part["h0"].shape[1], part["x"].shape[-1]
     values, d_sums, d_inputs = (part[name].flatten(0, 1) for name in ("values", "d_sums", "d_inputs"))
-    places = _places(rounds, I, H)
     add_product(added["d_weight"], d_inputs.t(), values[:, places[rounds - 1] :])
     for i in range(rounds):
         read, d = values[:, places[i] : places[i + 1]], d_sums[:, places[i + 1] - H : places[i + 2] - H]

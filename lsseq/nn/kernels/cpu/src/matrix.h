@@ -12,13 +12,13 @@ typedef struct {
     int width;
 } Matrix;
 
-/* The widest panels of which there are enough for the threads. */
+/* The widest panels of which there are enough for the threads, and no wider than so many have to be. */
 static Matrix matrix_of(int64_t depth, int64_t columns, int threads)
 {
-    int64_t vectors = (columns + LANES - 1) / LANES;
-    int width = MOST_WIDTH;
-    while (width > 1 && (vectors + width - 1) / width < threads)
-        width /= 2;
+    int64_t vectors = (columns + LANES - 1) / LANES, panels = (vectors + MOST_WIDTH - 1) / MOST_WIDTH;
+    if (panels < threads)
+        panels = vectors < threads ? vectors : threads;
+    int width = panels > 0 ? (int)((vectors + panels - 1) / panels) : 1;
     return (Matrix){.depth = depth, .columns = columns, .panels = (vectors + width - 1) / width, .width = width};
 }
 

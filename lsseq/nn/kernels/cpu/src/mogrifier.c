@@ -49,9 +49,12 @@ static void lay_out(Mogrifier *job)
     Stage *stage = &work->stages[0];
     add_stage(work, stage, 0, 4, 4);
     if (job->backward) {
-        plan_panels(work, stage, 1, 1, 4 * H, 0);
+        job->values = call->values;
         for (int64_t b = 0, column = 0; b < 2; column += units_of(call, R - 1 + b++))
             job->read[b] = take_weight(work, call->lstm.weight + column, read, 4 * H, units_of(call, R - 1 + b), 1);
+        const Matrix *hidden = &job->read[R % 2 ? 0 : 1].matrix;
+        stage->blocks = hidden->width;
+        stage->panels = hidden->panels;
         work->d_h = take_carried(work);
         work->d_c = take_carried(work);
         work->d_bias = take(work, work->blocks * 4 * LANES * (int64_t)sizeof(real));
@@ -60,6 +63,7 @@ static void lay_out(Mogrifier *job)
     } else {
         plan_panels(work, stage, 4, 1, read, packs);
         stage->stride = row_size(call);
+        job->values = take(work, 2 * B * row_size(call) * (int64_t)sizeof(real));
         work->bias = take(work, work->blocks * 4 * LANES * (int64_t)sizeof(real));
     }
     job->threads = take_threads(work, B * MOST_WIDTH);
@@ -96,7 +100,7 @@ static void forward_member(void *data)
         begin_step(me, t);
         for (int64_t i = 1; i <= call->rounds; i++)
             round_forward(me, t, i);
-        run_stage(me, t, stage, values_at(call, t, call->rounds - 1), mogrified_forward);
+        run_stage(me, t, stage, values_at(job, t, call->rounds - 1), mogrified_forward);
     }
 }
 
@@ -111,7 +115,7 @@ static void backward_member(void *data)
     pack(me, &job->read[1], 0);
     carry(me, work->d_h, lstm->d_last_h, NULL);
     carry(me, work->d_c, lstm->d_last_c, NULL);
-    begin_step(me, lstm->steps - 1);
+    begin_backward(me, lstm->steps - 1);
     for (int64_t p = first_panel(me, stage); p < end_panel(me, stage); p++)
         step_backward(me, lstm->steps - 1, p);
     meet(&work->barrier, me->team);

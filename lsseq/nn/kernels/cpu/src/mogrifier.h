@@ -6,7 +6,8 @@
    newest x^i and one of the newest h^i, and that of h^0 is what is carried to the step before.
 
    Threads share the units of a block: each computes the products of its panels, and of these units everything else, so
-   that they meet once a product.
+   that they meet once a product. A backward pass makes the values anew from the factors, which costs less than to read as
+   many numbers from memory.
 
    Shape letters: R rounds, k rank, V numbers in all blocks, F those of all but h^0. */
 
@@ -27,7 +28,7 @@ typedef struct {
     int64_t rank;     /* k; 0 where the weights are whole */
     const Gating *gatings; /* (R) */
     const real *x;    /* (T, B, I) */
-    real *values;     /* (T, B, V); (2, B, V) unless saved */
+    real *values;     /* (T, B, V), going back */
     real *factors;    /* (T, B, F): 2σ of each round; absent unless saved */
     real *narrow;     /* (T, B, R, k): what the first factors give; (B, R, k) unless saved */
     real *d_sums;     /* (T, B, F): of what each round takes the sigmoid of */
@@ -51,6 +52,7 @@ typedef struct {
     Work work; /* the LSTM's, and the first member: its step knows nothing else */
     const MogrifierCall *call;
     int backward;
+    real *values;      /* (T, B, V), or forward (2, B, V): of this step and the next */
     Round *rounds;
     Weight read[2];    /* going back: of what the LSTM reads, its weight for the last block but one, and for the last */
     real *gradients[2]; /* of the newest h^i (0) and x^i (1), (panels, B, width, LANES) */
@@ -69,9 +71,10 @@ INLINE int64_t place_of(const MogrifierCall *call, int64_t i)
 
 INLINE int64_t row_size(const MogrifierCall *call) { return place_of(call, call->rounds + 1); }
 
-INLINE real *values_at(const MogrifierCall *call, int64_t t, int64_t i)
+INLINE real *values_at(const Mogrifier *job, int64_t t, int64_t i)
 {
-    return call->values + (call->lstm.saves ? t : t % 2) * call->lstm.rows * row_size(call) + place_of(call, i);
+    const MogrifierCall *call = job->call;
+    return job->values + (job->backward ? t : t % 2) * call->lstm.rows * row_size(call) + place_of(call, i);
 }
 
 /* One of the arrays (T, B, F) at round i. */
@@ -119,16 +122,24 @@ static void multiply_first(Thread *me, const Weight *w, const real *from, int64_
     meet(&me->work->barrier, me->team);
 }
 
+/* What round i gates at step t, (B, its units), with rows `stride` apart. */
+INLINE const real *gated_at(const Mogrifier *job, int64_t t, int64_t i, int64_t *stride)
+{
+    const MogrifierCall *call = job->call;
+    *stride = i == 1 ? call->features : row_size(call);
+    return i == 1 ? call->x + t * call->lstm.rows * call->features : values_at(job, t, i - 2);
+}
+
 /* Round i of step t. */
 static void round_forward(Thread *me, int64_t t, int64_t i)
 {
-    const MogrifierCall *call = mogrifier_of(me)->call;
-    const Round *round = &mogrifier_of(me)->rounds[i - 1];
+    const Mogrifier *job = mogrifier_of(me);
+    const MogrifierCall *call = job->call;
+    const Round *round = &job->rounds[i - 1];
     const Matrix *matrix = &round->last.matrix;
     const int64_t B = call->lstm.rows, V = row_size(call), F = V - call->lstm.units, size = matrix->width * LANES;
-    const real *from = values_at(call, t, i - 1), *gated = i == 1 ? call->x + t * B * call->features : values_at(call, t, i - 2);
-    const int64_t gated_stride = i == 1 ? call->features : V;
-    int64_t stride = V;
+    const real *from = values_at(job, t, i - 1);
+    int64_t stride = V, gated_stride;
     if (call->rank) {
         real *narrow = narrow_of(call, call->narrow, t, i);
         multiply_first(me, &round->first, from, stride, narrow);
@@ -137,6 +148,9 @@ static void round_forward(Thread *me, int64_t t, int64_t i)
     }
     for (int64_t p = begin_of(me, &round->last); p < end_of(me, &round->last); p++) {
         const int64_t begin = p * size, left = at_most(matrix->columns - begin, size);
+        const real *gated = gated_at(job, t, i, &gated_stride) + begin;
+        real *values = values_at(job, t, i) + begin;
+        real *factors = call->lstm.saves ? of_round(call, call->factors, t, i) + begin : NULL;
         memset(me->products, 0, (size_t)(B * size) * sizeof(real));
         if (matrix->packed)
             add_product(B, from, stride, 1, matrix->packed + p * matrix->depth * size, matrix->depth, matrix->width,
@@ -145,23 +159,42 @@ static void round_forward(Thread *me, int64_t t, int64_t i)
             dot_rows(&round->last, begin, left, B, from, stride, me->products, size);
         for (int64_t r = 0; r < B; r++)
             for (int64_t u = 0; u < left; u += LANES) {
-                const int64_t n = at_most(left - u, LANES), at = begin + u;
                 vec factor = 2 * sigmoid(load(me->products + r * size + u, LANES));
-                store(values_at(call, t, i) + r * V + at, factor * load(gated + r * gated_stride + at, n), n);
-                if (call->lstm.saves)
-                    store(of_round(call, call->factors, t, i) + r * F + at, factor, n);
+                store(values + r * V + u, factor * load(gated + r * gated_stride + u, left - u), left - u);
+                if (factors)
+                    store(factors + r * F + u, factor, left - u);
             }
     }
     meet(&me->work->barrier, me->team);
 }
 
+/* The values of step t anew, of this thread's rows. */
+static void remake_values(const Thread *me, int64_t t)
+{
+    const Mogrifier *job = mogrifier_of(me);
+    const MogrifierCall *call = job->call;
+    const int64_t B = call->lstm.rows, V = row_size(call), H = call->lstm.units, end = share(B, me->member + 1, me->team);
+    for (int64_t r = share(B, me->member, me->team); r < end; r++) {
+        memcpy(values_at(job, t, 0) + r * V, state_before(&call->lstm, t) + r * H, (size_t)H * sizeof(real));
+        for (int64_t i = 1; i <= call->rounds; i++) {
+            int64_t stride, units = units_of(call, i);
+            const real *gated = gated_at(job, t, i, &stride) + r * stride;
+            const real *factors = of_round(call, call->factors, t, i) + r * (V - H);
+            real *values = values_at(job, t, i) + r * V;
+            for (int64_t u = 0; u < units; u += LANES)
+                store(values + u, load(factors + u, units - u) * load(gated + u, units - u), units - u);
+        }
+    }
+}
+
 /* Block 0 of step t: this thread's units [u, u_end) of the state before, in blocks of LANES. */
 static void take_state(const Thread *me, int64_t t, int64_t u, int64_t u_end)
 {
-    const MogrifierCall *call = mogrifier_of(me)->call;
+    const Mogrifier *job = mogrifier_of(me);
+    const MogrifierCall *call = job->call;
     const int64_t H = call->lstm.units, begin = u * LANES, end = at_most(u_end * LANES, H);
     for (int64_t r = 0; r < call->lstm.rows && begin < end; r++)
-        memcpy(values_at(call, t, 0) + r * row_size(call) + begin, state_before(&call->lstm, t) + r * H + begin,
+        memcpy(values_at(job, t, 0) + r * row_size(call) + begin, state_before(&call->lstm, t) + r * H + begin,
                (size_t)(end - begin) * sizeof(real));
 }
 
@@ -182,21 +215,21 @@ static void round_backward(Thread *me, int64_t t, int64_t i, const Matrix *matri
     const MogrifierCall *call = job->call;
     const int64_t B = call->lstm.rows, V = row_size(call), F = V - call->lstm.units, size = matrix->width * LANES;
     const int64_t begin = p * size, left = at_most(matrix->columns - begin, size);
-    const real *from = gradient_of(job, i, matrix, p);
-    real *to = i == 1 ? NULL : gradient_of(job, i - 2, matrix, p);
+    const real *from = gradient_of(job, i, matrix, p), *values = values_at(job, t, i) + begin;
+    const real *factors = of_round(call, call->factors, t, i) + begin;
+    real *d_sums = of_round(call, call->d_sums, t, i) + begin, *to = i == 1 ? NULL : gradient_of(job, i - 2, matrix, p);
+    real *d_x = call->d_x ? call->d_x + t * B * call->features + begin : NULL;
     for (int64_t r = 0; r < B; r++)
         for (int64_t u = 0; u < left; u += LANES) {
-            const int64_t n = at_most(left - u, LANES), at = begin + u;
-            vec d = load(from + r * size + u, LANES), value = load(values_at(call, t, i) + r * V + at, n);
-            vec factor = load(of_round(call, call->factors, t, i) + r * F + at, n);
-            store(of_round(call, call->d_sums, t, i) + r * F + at, d * value * (1 - factor * (real)0.5), n);
+            vec d = load(from + r * size + u, LANES), factor = load(factors + r * F + u, left - u);
+            store(d_sums + r * F + u, d * load(values + r * V + u, left - u) * (1 - factor * (real)0.5), left - u);
             d *= factor;
             if (i > 2)
                 store(to + r * size + u, d, LANES);
             else if (i == 2)
                 add_to(to + r * size + u, d);
-            else if (call->d_x)
-                store(call->d_x + (t * B + r) * call->features + at, d, n);
+            else if (d_x)
+                store(d_x + r * call->features + u, d, left - u);
         }
 }
 
@@ -232,12 +265,19 @@ static void read_backward(Thread *me, int64_t t)
     meet(&me->work->barrier, me->team);
 }
 
-/* What the LSTM's step t, at a panel of the units, gets from the steps after it; all of these should be done. */
+/* The LSTM's step t at a panel of its units, whose gradient is complete. */
 static void step_backward(Thread *me, int64_t t, int64_t p)
 {
     const Work *work = me->work;
     const int64_t u = p * work->stages[0].blocks;
     lstm_backward(me, t, 0, work->call->rows, u, at_most(u + work->stages[0].blocks, work->blocks), NULL, 0);
+}
+
+/* What step t needs before that. */
+static void begin_backward(Thread *me, int64_t t)
+{
+    begin_step(me, t);
+    remake_values(me, t);
 }
 
 /* From the gradient of the sum of round i at step t that of block i - 1, which is complete then; so round i - 1 follows, or
@@ -256,7 +296,7 @@ static void product_backward(Thread *me, int64_t t, int64_t i)
         stride = call->rounds * call->rank;
     }
     if (i == 1 && t > 0)
-        begin_step(me, t - 1);
+        begin_backward(me, t - 1);
     for (int64_t p = begin_of(me, &round->last); p < end_of(me, &round->last); p++) {
         add_gradient(me, i - 1, &round->last, p, from, stride, 0);
         if (i > 1)
