@@ -79,7 +79,7 @@ static void multiply_panel(const Matrix *matrix, int64_t p, int64_t rows, const 
 }
 
 /* out = a times the matrix, a member's panels of it; a and out are dense. */
-static void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, real *scratch, int member, int team)
+PART void multiply(const Matrix *matrix, int64_t rows, const real *a, real *out, real *scratch, int member, int team)
 {
     for (int64_t p = share(matrix->panels, member, team); p < share(matrix->panels, member + 1, team); p++)
         multiply_panel(matrix, p, rows, a, matrix->depth, 1, out, matrix->columns, 0, scratch);
