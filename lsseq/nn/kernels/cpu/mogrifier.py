@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_int64, c_void_p
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from lsseq.nn.kernels.cpu.gradients import Arrays
 from lsseq.nn.kernels.layer import Layer, States
 from lsseq.nn.kernels.once import once_differentiable
 
-_GIVEN = ("x", "h0", "c0", "weight", "bias_x")
+_GIVEN = ("x", "h0", "c0", "weight_x", "weight", "bias_x")
 _EVERY_STEP = ("x", "inputs", "output", "cells", "factors", "narrow", "d_output", "d_x")
 
 
@@ -37,6 +37,7 @@ class _Call(ctypes.Structure):
 
     _fields_ = (
         ("lstm", native.Call),
+        ("weight_x", c_void_p),
         *((name, c_int64) for name in ("features", "rounds", "rank")),
         ("gatings", ctypes.POINTER(_Gating)),
         *((name, c_void_p) for name in ("x", "values", "factors", "narrow", "d_sums", "d_narrow", "d_x")),
@@ -52,15 +53,14 @@ def kernel(x: Tensor, states: States, layer: Layer, gatings: Gatings) -> tuple[T
     if not gatings:
         return sequence.kernel("LSTM")(x, states, layer)
     weights = layer.weights
-    read = [weights.hidden.compose(), weights.input.compose()]  # in the order of the last two blocks
-    weight = torch.cat(read if len(gatings) % 2 else read[::-1], dim=1)
-    given = (
+    given: tuple[Tensor | None, ...] = (
         x,
         *(state.to(x.dtype) for state in states),
-        weight,
+        weights.input.compose(),
+        weights.hidden.compose(),
         weights.bias,
-        *(part for one in gatings for part in one),
     )
+    given += tuple(part for one in gatings for part in one)
     native.require_one_dtype(given)
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
         results = _Sequence.apply(layer, len(gatings), *given)  # type: ignore[no-untyped-call]
@@ -114,7 +114,7 @@ class _Sequence(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             given["d_x"] = torch.empty_like(x)
         found = {f"d_{name}": torch.empty_like(arrays[name]) for name in ("h0", "c0")}
-        learned = ("weight", "bias_x", *(name for name in arrays if name.startswith("gating")))
+        learned = ("weight_x", "weight", "bias_x", *(name for name in arrays if name.startswith("gating")))
         added = {f"d_{name}": torch.zeros_like(arrays[name]) for name in learned}
         for begin, end in sequence.pieces(*x.shape[:2]):
             every_step = {name: part[begin:end] for name, part in (arrays | given).items() if name in _EVERY_STEP}
@@ -139,9 +139,11 @@ def _run_backward(layer: Layer, rounds: int, part: Arrays, added: Arrays, begin:
     _run("mogrifier_backward", layer, rounds, part, saves=True, first_step=begin)
     added["d_bias_x"] += part["d_bias_x"]
     values, d_sums, d_inputs = (part[name].flatten(0, 1) for name in ("values", "d_sums", "d_inputs"))
-    add_product(added["d_weight"], d_inputs.t(), values[:, places[rounds - 1] :])
+    blocks = [values[:, begin:end] for begin, end in pairwise(places)]
+    for i in (rounds - 1, rounds):
+        add_product(added["d_weight_x" if i % 2 else "d_weight"], d_inputs.t(), blocks[i])
     for i in range(rounds):
-        read, d = values[:, places[i] : places[i + 1]], d_sums[:, places[i + 1] - H : places[i + 2] - H]
+        read, d = blocks[i], d_sums[:, places[i + 1] - H : places[i + 2] - H]
         if "narrow" not in part:
             add_product(added[f"d_gating {i}"], d.t(), read)
             continue

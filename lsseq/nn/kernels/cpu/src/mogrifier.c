@@ -37,7 +37,7 @@ static void lay_out(Mogrifier *job)
 {
     Work *work = &job->work;
     const MogrifierCall *call = job->call;
-    const int64_t B = call->lstm.rows, H = call->lstm.units, R = call->rounds, read = H + call->features;
+    const int64_t B = call->lstm.rows, H = call->lstm.units, R = call->rounds;
     const int packs = job->backward || B * call->lstm.steps >= FEW;
     work->taken = 0;
     job->rounds = take(work, R * (int64_t)sizeof(Round));
@@ -46,23 +46,28 @@ static void lay_out(Mogrifier *job)
         if (work->arena)
             job->rounds[i - 1] = made;
     }
-    Stage *stage = &work->stages[0];
-    add_stage(work, stage, 0, 4, 4);
+    for (int64_t b = 0; b < 2; b++) {
+        const int64_t units = units_of(call, R - 1 + b);
+        Stage *stage = &work->stages[b];
+        add_stage(work, stage, 0, 4, 4);
+        stage->weight = weight_of(call, R - 1 + b);
+        if (!job->backward) {
+            plan_panels(work, stage, 4, 1, units, packs);
+            stage->stride = row_size(call);
+            continue;
+        }
+        job->read[b] = take_weight(work, stage->weight, units, 4 * H, units, 1);
+        job->gradients[(R - 1 + b) % 2] = take_gradient(work, &job->read[b].matrix);
+    }
     if (job->backward) {
-        job->values = call->values;
-        for (int64_t b = 0, column = 0; b < 2; column += units_of(call, R - 1 + b++))
-            job->read[b] = take_weight(work, call->lstm.weight + column, read, 4 * H, units_of(call, R - 1 + b), 1);
         const Matrix *hidden = &job->read[R % 2 ? 0 : 1].matrix;
-        stage->blocks = hidden->width;
-        stage->panels = hidden->panels;
+        work->stages[0].blocks = hidden->width;
+        work->stages[0].panels = hidden->panels;
+        job->values = call->values;
         work->d_h = take_carried(work);
         work->d_c = take_carried(work);
         work->d_bias = take(work, work->blocks * 4 * LANES * (int64_t)sizeof(real));
-        for (int64_t b = 0; b < 2; b++)
-            job->gradients[(R - 1 + b) % 2] = take_gradient(work, &job->read[b].matrix);
     } else {
-        plan_panels(work, stage, 4, 1, read, packs);
-        stage->stride = row_size(call);
         job->values = take(work, 2 * B * row_size(call) * (int64_t)sizeof(real));
         work->bias = take(work, work->blocks * 4 * LANES * (int64_t)sizeof(real));
     }
@@ -91,16 +96,17 @@ static void forward_member(void *data)
 {
     Mogrifier *job = data;
     Thread *me = begin(job);
-    Stage *stage = &job->work.stages[0];
+    const Stage *stage = &job->work.stages[0];
     const MogrifierCall *call = job->call;
-    pack_forward(me, stage);
+    pack_forward(me, &job->work.stages[0]);
+    pack_forward(me, &job->work.stages[1]);
     take_state(me, 0, first_panel(me, stage) * stage->blocks, end_panel(me, stage) * stage->blocks);
     meet(&job->work.barrier, me->team);
     for (int64_t t = 0; t < call->lstm.steps; t++) {
         begin_step(me, t);
         for (int64_t i = 1; i <= call->rounds; i++)
             round_forward(me, t, i);
-        run_stage(me, t, stage, values_at(job, t, call->rounds - 1), mogrified_forward);
+        step_forward(me, t);
     }
 }
 

@@ -1,7 +1,7 @@
 /* The gatings of a Mogrifier LSTM and their gradients; the equations are those of lsseq/nn/cells/mogrifier.py.
 
    A row's *values* at a step are h^0, x^1, h^2, x^3 … in blocks beside each other. Round i makes block i of block i - 2
-   (the first of x) and of a product with block i - 1; the LSTM's step reads the last two blocks as one vector. Going back,
+   (the first of x) and of a product with block i - 1; the LSTM's step reads the last two blocks. Going back,
    the gradient of block i becomes that of block i - 2 in its place, as these have the same units: there is one of the
    newest x^i and one of the newest h^i, and that of h^0 is what is carried to the step before.
 
@@ -21,8 +21,8 @@ typedef struct {
 } Gating;
 
 typedef struct {
-    Call lstm;       /* its weight (4H, I + H) has the columns in the order of the last two blocks; no products are hoisted,
-                        so that `inputs` is there for a backward pass only */
+    Call lstm;             /* no products are hoisted, so that `inputs` is there for a backward pass only */
+    const real *weight_x; /* (4H, I) */
     int64_t features; /* I */
     int64_t rounds;   /* R, at least 1 */
     int64_t rank;     /* k; 0 where the weights are whole */
@@ -54,7 +54,7 @@ typedef struct {
     int backward;
     real *values;      /* (T, B, V), or forward (2, B, V): of this step and the next */
     Round *rounds;
-    Weight read[2];    /* going back: of what the LSTM reads, its weight for the last block but one, and for the last */
+    Weight read[2];    /* going back: the LSTM's weights for the last block but one and for the last; forward these are stages */
     real *gradients[2]; /* of the newest h^i (0) and x^i (1), (panels, B, width, LANES) */
     Thread *threads;
 } Mogrifier;
@@ -62,6 +62,9 @@ typedef struct {
 INLINE const Mogrifier *mogrifier_of(const Thread *me) { return (const Mogrifier *)me->work; }
 
 INLINE int64_t units_of(const MogrifierCall *call, int64_t i) { return i % 2 ? call->features : call->lstm.units; }
+
+/* The LSTM's weight for a block. */
+INLINE const real *weight_of(const MogrifierCall *call, int64_t i) { return i % 2 ? call->weight_x : call->lstm.weight; }
 
 /* Where block i begins; block R + 1 is the end. */
 INLINE int64_t place_of(const MogrifierCall *call, int64_t i)
@@ -199,12 +202,21 @@ static void take_state(const Thread *me, int64_t t, int64_t u, int64_t u_end)
 }
 
 /* The LSTM's step, and the beginning of the next one. */
-static void mogrified_forward(Thread *me, int64_t t, int64_t r, int64_t r_end, int64_t u, int64_t u_end,
-                              const real *products, int64_t stride)
+static void step_forward(Thread *me, int64_t t)
 {
-    lstm_forward(me, t, r, r_end, u, u_end, products, stride);
-    if (t + 1 < me->work->call->steps)
-        take_state(me, t + 1, u, u_end);
+    const Mogrifier *job = mogrifier_of(me);
+    const Stage *stages = me->work->stages;
+    const int64_t B = job->call->lstm.rows, R = job->call->rounds, blocks = stages[0].blocks, stride = 4 * blocks * LANES;
+    for (int64_t p = first_panel(me, &stages[0]); p < end_panel(me, &stages[0]); p++) {
+        const int64_t u = p * blocks, u_end = at_most(u + blocks, me->work->blocks);
+        memset(me->products, 0, (size_t)(B * stride) * sizeof(real));
+        for (int64_t b = 0; b < 2; b++)
+            add_products(me, &stages[b], p, values_at(job, t, R - 1 + b));
+        lstm_forward(me, t, 0, B, u, u_end, me->products, stride);
+        if (t + 1 < job->call->lstm.steps)
+            take_state(me, t + 1, u, u_end);
+    }
+    meet(&me->work->barrier, me->team);
 }
 
 /* Round i at a panel of block i, whose gradient is complete: those of its sum and of block i - 2, for which it is the

@@ -128,7 +128,7 @@ static void add_products(Thread *me, const Stage *stage, int64_t p, const real *
 }
 
 /* One stage of the forward pass: products of the states (B, H), then `pointwise`. */
-static void run_stage(Thread *me, int64_t t, const Stage *stage, const real *states, Pointwise *pointwise)
+PART void run_stage(Thread *me, int64_t t, const Stage *stage, const real *states, Pointwise *pointwise)
 {
     Work *work = me->work;
     const Call *call = work->call;
