@@ -21,6 +21,8 @@ Fault = Callable[[Kernel, Tensor, States, Layer], Result]
 class Fused:
     """The reference with a fault, or with an obstacle."""
 
+    unserved = ()
+
     def __init__(self, fault: Fault | None = None, obstacle: str | None = None) -> None:
         self.fault, self._obstacle = fault, obstacle
 

@@ -18,7 +18,9 @@ from lsseq.nn.kernels.followed import followed, transformed
 from lsseq.nn.kernels.layer import Layer, States, Weights
 from lsseq.nn.kernels.uncompiled import uncompiled
 from lsseq.nn.parts.coins import reaching
+from lsseq.nn.parts.statistics import step_norms
 from lsseq.nn.random import Draws, Kind, draw_key, keep_scale
+from lsseq.nn.shards import has_other_parts
 from lsseq.nn.weights import Parameters
 
 Backend = Literal["auto", "cudnn", "fused", "reference"]
@@ -104,7 +106,7 @@ class Recurrent(Parameters):
             self.backend,
             (*self._beyond_vendor(training), *(("states of every step",) if every_step else ())),
             tuple(self._vendor_only(packed)),
-            beyond_fused=("norm='batch'",) if self.norm == "batch" else (),
+            beyond_fused=("statistics of several processes",) if self._asks_others() else (),
             device=like.device.type,
             dtype=like.dtype,
             traced=traced,
@@ -113,6 +115,10 @@ class Recurrent(Parameters):
             input_factors=input_factors,
         )
         return choose(request)
+
+    def _asks_others(self) -> bool:
+        """Whether each step takes statistics of rows that other processes have."""
+        return self.norm == "batch" and has_other_parts() and any(norm.of_batch for norm in step_norms(self))
 
     def explain(self) -> str:
         """Which back end computes this layer and why: one line, or two where training and evaluation differ."""

@@ -13,6 +13,7 @@ import kernels_at_hand as at_hand
 import pytest
 from tiny_run import cli_in_process
 
+import lsseq.nn as lnn
 from lsseq.measure import bench, machine
 from lsseq.measure.case import Shape
 from lsseq.measure.stacks import COMPARISONS
@@ -76,12 +77,18 @@ def test_a_low_rank_layer(cli: Cli) -> None:
     assert "LSTM(rank=2)" in cli("bench", "--rank", 2, "--cell", "LSTM", *TINY).stdout
 
 
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_norms(norm: str, cli: Cli) -> None:
+    (row,) = json.loads(cli("bench", "--norm", norm, "--cell", "LSTM", *TINY, "--json").stdout)["rows"]
+    assert row["options"] == {"norm": norm}
+    assert row["backend"] == lnn.LSTM(4, 4, norm="layer").choose_backend(training=True).backend
+
+
 @pytest.mark.parametrize(
     ("cell", "options"),
     [
         ("RHN", {"depth": 2, "rank": 3}),
         ("MogrifierLSTM", {"zoneout_cell": 0.1, "rounds": 0}),
-        ("LSTM", {"norm": "batch"}),
     ],
 )
 def test_layers_as_a_loop(cell: str, options: dict[str, Any], cli: Cli) -> None:

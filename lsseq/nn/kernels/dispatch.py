@@ -33,6 +33,9 @@ _DESCRIPTIONS = {
 class Fused(Protocol):
     """The fused kernels of a kind of device."""
 
+    unserved: tuple[str, ...]
+    """Options of the recurrences that they do not serve, as a user writes them."""
+
     def description(self) -> str:
         """What they are, where they can be used."""
 
@@ -183,6 +186,8 @@ def _obstacle(request: Request) -> str | None:
         return "the fused kernels serve neither autocast nor tracing nor torch.func"
     if request.device not in _DEVICES.get(request.recurrence, FUSED):
         return f"there is no fused {request.recurrence} for {request.device}"
-    if request.beyond_fused:
-        return f"the fused kernels cannot serve {', '.join(request.beyond_fused)}"
+    unserved = FUSED[request.device].unserved
+    beyond = [*request.beyond_fused, *(option for option in request.beyond_vendor if option in unserved)]
+    if beyond:
+        return f"the fused kernels cannot serve {', '.join(beyond)}"
     return FUSED[request.device].obstacle(request.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lsseq.nn.parts.statistics import Statistics
@@ -60,6 +61,20 @@ class Layer:
     """`after` or `before` (reset of the GRU); `tanh` or `relu` (RNN)."""
     every_step: bool = False
     """Whether the states after every step are asked for."""
+
+
+def step_numbers(states: States) -> Tensor:
+    """With batch norm the number of the first step of each row, (B,) int64."""
+    return states[-1][:, 0].round().long()
+
+
+def counted(states: States, x: Tensor, layer: Layer) -> States:
+    """With batch norm the count after an input x (T, B, I), or after every step, where the states are these before."""
+    if layer.gains is None or layer.gains.statistics is None:
+        return ()
+    count = states[-1]
+    steps = torch.arange(1, len(x) + 1, device=count.device).view(-1, 1, 1) if layer.every_step else len(x)
+    return (count + steps,)
 
 
 Kernel = Callable[[Tensor, States, Layer], tuple[Tensor, States]]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lsseq.nn.cells.bnlstm import BatchNormCell
 from lsseq.nn.cells.lstm import LSTMCell
-from lsseq.nn.kernels.layer import Kernel, Layer, States
+from lsseq.nn.kernels.layer import Kernel, Layer, States, counted, step_numbers
 
 
 class Cell(Protocol):
@@ -49,8 +49,6 @@ def lstm(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
     """The LSTM, whose batch norm also counts the steps, so that each has the statistics of its number."""
     if layer.gains is None or layer.gains.statistics is None:
         return loop(LSTMCell)(x, states, layer)
-    *before, count = states
-    cell = partial(BatchNormCell, count[:, 0].round().long(), layer.gains, layer.gains.statistics)
-    output, after = loop(cell)(x, tuple(before), layer)
-    steps = torch.arange(1, len(x) + 1, device=count.device).view(-1, 1, 1) if layer.every_step else len(x)
-    return output, (*after, count + steps)
+    cell = partial(BatchNormCell, step_numbers(states), layer.gains, layer.gains.statistics)
+    output, after = loop(cell)(x, states[:2], layer)
+    return output, (*after, *counted(states, x, layer))

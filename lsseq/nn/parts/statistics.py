@@ -50,6 +50,11 @@ class StepNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(steps, features, device=device, dtype=dtype))
         self.register_buffer("variance", torch.ones(steps, features, device=device, dtype=dtype))
 
+    @property
+    def of_batch(self) -> bool:
+        """Whether the statistics are those of the batch; else they are the averages."""
+        return self.training or self.collects
+
     def forward(self, u: Tensor, step: Tensor) -> Tensor:
         """u (B, F) or (T, B, F), normalised; `step` is the number of the (first) step of each row, (B,) int64.
 
@@ -57,31 +62,56 @@ class StepNorm(nn.Module):
             ValueError: in training, one row alone, or rows that are at different steps.
         """
         T = 1 if u.dim() == 2 else len(u)
-        if not self.training and not self.collects:
-            at = (step + torch.arange(T, device=step.device).unsqueeze(1)).clamp(max=len(self.mean) - 1)
-            at = at if u.dim() == 3 else at[0]
-            return (u - self.mean[at]) * torch.rsqrt(self.variance[at] + EPSILON)
-        if (u.shape[-2] < 2 and not has_other_parts()) or bool((step != step[0]).any()):
-            raise ValueError("batch normalisation is trained with two rows or more, all at the same step")
+        if not self.of_batch:
+            mean, variance = self.averages(step, T)
+            return ((u - mean) * torch.rsqrt(variance + EPSILON)).view(u.shape)
+        first = common_step(step)
         mean = batch_mean(u.mean(-2))
         centred = u - mean.unsqueeze(-2)
         variance = batch_mean(centred.square().mean(-2))
-        self._take(int(step[0]), mean.detach().view(T, -1), variance.detach().view(T, -1))
+        self.take(first, mean.detach().view(T, -1), variance.detach().view(T, -1))
         return centred * torch.rsqrt(variance + EPSILON).unsqueeze(-2)
 
+    def averages(self, step: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """Mean and variance of so many steps from the numbers `step` (S,) on, each (T, S, F)."""
+        at = (step + torch.arange(steps, device=step.device).unsqueeze(1)).clamp(max=len(self.mean) - 1)
+        return self.mean[at], self.variance[at]
+
     @torch.no_grad()
-    def _take(self, first: int, mean: Tensor, variance: Tensor) -> None:
+    def take(self, first: int, mean: Tensor, variance: Tensor) -> None:
         """Average the statistics (T, F) of a batch in, from step `first` on."""
         own = max(0, min(len(mean), len(self.mean) - first))
-        self._average(slice(first, first + own), mean[:own], variance[:own])
-        for later in range(own, len(mean)):
-            self._average(slice(-1, None), mean[later : later + 1], variance[later : later + 1])
-
-    def _average(self, at: slice, mean: Tensor, variance: Tensor) -> None:
+        at = slice(first, first + own)
         self.counts[at] += 1
-        weight = 1 / self.counts[at] if self.collects else torch.full_like(self.counts[at], self.momentum)
-        self.mean[at] = self.mean[at].lerp(mean.to(self.mean), weight.to(self.mean))
-        self.variance[at] = self.variance[at].lerp(variance.to(self.mean), weight.to(self.mean))
+        weight = self._weight(self.counts[at]).to(self.mean)
+        for average, found in ((self.mean, mean), (self.variance, variance)):
+            average[at] = average[at].lerp(found[:own].to(average), weight)
+        if own < len(mean):
+            self._take_later(mean[own:], variance[own:])
+
+    def _take_later(self, mean: Tensor, variance: Tensor) -> None:
+        """Average those of steps that have none of their own, (T, F), into the last ones, one after the other."""
+        weights = self._weight(self.counts[-1] + torch.arange(1, len(mean) + 1))
+        self.counts[-1] += len(mean)
+        left = (1 - weights).flip(0).cumprod(0).flip(0)  # of what was there before each
+        shares = weights * torch.cat([left[1:], torch.ones_like(left[:1])])
+        for average, found in ((self.mean, mean), (self.variance, variance)):
+            average[-1] = average[-1] * left[0].to(average) + shares.to(average) @ found.to(average)
+
+    def _weight(self, count: Tensor) -> Tensor:
+        """That of a batch in the averages, the last of so many."""
+        return 1 / count if self.collects else torch.full_like(count, self.momentum)
+
+
+def common_step(step: Tensor) -> int:
+    """The number of the step that all rows of a batch are at, from that of each, (B,).
+
+    Raises:
+        ValueError: one row alone, or rows that are at different steps.
+    """
+    if (len(step) < 2 and not has_other_parts()) or bool((step != step[0]).any()):
+        raise ValueError("batch normalisation is trained with two rows or more, all at the same step")
+    return int(step[0])
 
 
 class Statistics(NamedTuple):

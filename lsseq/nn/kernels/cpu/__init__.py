@@ -8,7 +8,9 @@ from lsseq.nn.kernels.cpu import native
 from lsseq.nn.kernels.cpu.gemm import add_product, multiply
 from lsseq.nn.kernels.cpu.sequence import kernel
 
-__all__ = ["add_product", "description", "kernel", "multiply", "obstacle"]
+__all__ = ["add_product", "description", "kernel", "multiply", "obstacle", "unserved"]
+
+unserved: tuple[str, ...] = ()
 
 
 def description() -> str:

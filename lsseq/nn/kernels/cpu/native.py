@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ctypes import c_double, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 
@@ -25,6 +25,7 @@ class Call(ctypes.Structure):
 
     _fields_ = (
         *((name, c_int64) for name in ("steps", "rows", "units", "rank")),
+        ("sets", c_int64 * 3),
         *((name, c_int32) for name in ("tied", "threads", "variant", "draws", "saves")),
         ("key", c_uint64),
         *((name, c_uint32) for name in ("layer", "first_row", "first_step")),
@@ -35,9 +36,11 @@ class Call(ctypes.Structure):
             for name in (
                 *("weight", "right", "diagonal", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias", "h0", "c0"),
                 *("inputs", "output", "cells", "candidate", "narrow", "narrow_reset", "normal", "scales"),
+                *("input_gain", "input_normal", "input_mean", "input_variance"),
+                *("mean", "variance", "cell_mean", "cell_variance"),
                 *("d_output", "d_cells", "d_last_h", "d_last_c", "d_inputs", "d_products"),
                 *("d_narrow", "d_narrow_reset", "d_diagonal", "d_h0", "d_c0"),
-                *("d_bias_x", "d_bias_h", "d_gain", "d_cell_gain", "d_cell_bias"),
+                *("d_bias_x", "d_bias_h", "d_gain", "d_cell_gain", "d_cell_bias", "d_input_gain"),
             )
         ),
     )
@@ -71,8 +74,10 @@ def padded_units(units: int, dtype: torch.dtype) -> int:
     return size
 
 
-def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool, first_step: int = 0) -> Call:
-    """The part of a call that holds no tensors, for its steps from `first_step` on."""
+def describe(
+    layer: Layer, steps: int, rows: int, units: int, sets: Sequence[int] = (), *, saves: bool, first_step: int = 0
+) -> Call:
+    """The part of a call that holds no tensors, for its steps from `first_step` on; `sets`: of its `BatchNorm`."""
     draws, hidden = layer.draws, layer.weights.hidden
     rank = hidden.rank if isinstance(hidden, LowRank) else 0
     rates = (layer.zoneout_cell, layer.zoneout_hidden, layer.recurrent_dropout)
@@ -81,6 +86,7 @@ def describe(layer: Layer, steps: int, rows: int, units: int, *, saves: bool, fi
         rows=rows,
         units=units,
         rank=rank,
+        sets=(c_int64 * 3)(*sets),
         tied=isinstance(hidden, LowRank) and hidden.tied,
         threads=threads(steps, rows * units * (2 * rank or units)),
         variant=layer.variant in ("before", "relu"),

@@ -17,7 +17,7 @@ from lsseq.nn.cells.rhn import Highways
 from lsseq.nn.kernels.cpu import native
 from lsseq.nn.kernels.cpu.gradients import Arrays, add_factor_gradients, add_outer
 from lsseq.nn.kernels.cpu.inputs import Gradients, products
-from lsseq.nn.kernels.cpu.sequence import ROW_BLOCK, pieces
+from lsseq.nn.kernels.cpu.sequence import ROW_BLOCK, SCALES, pieces
 from lsseq.nn.kernels.layer import Layer, Weights
 from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.parts.transition import Dense, LowRank, Transition
@@ -88,7 +88,7 @@ def _run_forward(network: Highways, given: Sequence[Tensor | None], *, saves: bo
             arrays[f"{k}.narrow"] = x.new_empty(kept, B, len(hidden.right))
         if network.layer(k).gain is not None:
             arrays[f"{k}.normal"] = x.new_empty(kept, B, 2 * native.padded_units(H, x.dtype))
-            arrays[f"{k}.scales"] = x.new_empty(kept, B, 3)
+            arrays[f"{k}.scales"] = x.new_empty(kept, B, SCALES)
     _run("rhn_forward", network, arrays, saves=saves)
     return arrays, of_norm
 

@@ -12,22 +12,26 @@ import torch
 from torch import Tensor
 
 from lsseq.nn.kernels.cpu import native
+from lsseq.nn.kernels.cpu.batch_norm import BatchNorm
 from lsseq.nn.kernels.cpu.gradients import Arrays, add_weight_gradients, bias_gradients
 from lsseq.nn.kernels.cpu.inputs import Gradients, products
-from lsseq.nn.kernels.layer import Kernel, Layer, States
+from lsseq.nn.kernels.layer import Kernel, Layer, States, counted, step_numbers
 from lsseq.nn.kernels.once import once_differentiable
 from lsseq.nn.parts.transition import LowRank, transition
 
-_GIVEN = ("h0", "c0", "weight", "right", "diagonal", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias")
+_GAINS = ("gain", "cell_gain", "cell_bias", "input_gain")
+_GIVEN = ("h0", "c0", "weight", "right", "diagonal", "bias_x", "bias_h", *_GAINS)
 _D_RESULTS, _D_EVERY_STEP = ("d_output", "d_last_h", "d_last_c"), ("d_output", "d_cells")
 _EVERY_STEP = (
-    *("inputs", "output", "cells", "candidate", "narrow", "narrow_reset", "normal", "scales"),
-    *("d_output", "d_cells"),
+    *("inputs", "output", "cells", "candidate", "narrow", "narrow_reset", "normal", "scales", "input_normal"),
+    *("input_mean", "input_variance", "mean", "variance", "cell_mean", "cell_variance", "d_output", "d_cells"),
 )
 _PIECE = 1024
 """Rows times steps that the backward pass does at a time, at most but for one step of many rows."""
 ROW_BLOCK = 4
-"""Rows whose gains' gradients the library adds up (src/call.h)."""
+"""Rows whose gains' gradients the library adds up with layer norm; with batch norm all (src/call.h)."""
+SCALES = 4
+"""What the library keeps of a row that is normalised (src/call.h)."""
 
 
 def kernel(recurrence: str) -> Kernel:
@@ -36,15 +40,21 @@ def kernel(recurrence: str) -> Kernel:
     def run(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
         weights, gains = layer.weights, layer.gains
         h0, c0 = (*(state.to(x.dtype) for state in states), None)[:2]
-        norm = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
-        given = (x, *weights.input.tensors[:2], gains.input if gains else None)
-        given += (h0, c0, *weights.hidden.tensors, weights.input_bias, weights.hidden_bias, *norm)
+        statistics = gains.statistics if gains else None
+        norm = None if statistics is None else BatchNorm(statistics, step_numbers(states), x)
+        of_gains = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
+        # Layer norm of the products with the input is done beforehand for all steps at once, batch norm by the library.
+        input_gain = gains.input if gains else None
+        before, within = (input_gain, None) if norm is None else (None, input_gain)
+        given = (x, *weights.input.tensors[:2], before, h0, c0, *weights.hidden.tensors)
+        given += (weights.input_bias, weights.hidden_bias, *of_gains, within)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
-            results = _Sequence.apply(recurrence.lower(), layer, *given)  # type: ignore[no-untyped-call]
+            results = _Sequence.apply(recurrence.lower(), layer, norm, *given)  # type: ignore[no-untyped-call]
         else:
-            arrays, _ = _run_forward(recurrence.lower(), layer, given, saves=layer.every_step)
+            arrays, _ = _run_forward(recurrence.lower(), layer, norm, given, saves=layer.every_step)
             results = _results(arrays, layer)
-        return results[0], results if layer.every_step else results[1:]
+        after = results if layer.every_step else results[1:]
+        return results[0], (*after, *counted(states, x, layer))
 
     return run
 
@@ -62,7 +72,7 @@ def _blocks(cell: str, H: int) -> list[int]:
 
 
 def _run_forward(
-    cell: str, layer: Layer, given: Sequence[Tensor | None], *, saves: bool
+    cell: str, layer: Layer, norm: BatchNorm | None, given: Sequence[Tensor | None], *, saves: bool
 ) -> tuple[Arrays, list[Tensor]]:
     """The forward pass: what was given and what came out, with all that the backward pass needs if it `saves`.
 
@@ -88,11 +98,15 @@ def _run_forward(
             narrow -= 0 if hidden.tied else hidden.rank  # the candidate's, which has its own
             arrays["narrow_reset"] = inputs.new_empty(kept, B, hidden.rank)
         arrays["narrow"] = inputs.new_empty(kept, B, narrow)
-    if "gain" in arrays:
+    if norm is not None:
+        arrays |= norm.arrays(inputs, H, saves=saves)
+    elif "gain" in arrays:
         padded = native.padded_units(H, inputs.dtype) * (columns // H)
         arrays["normal"] = inputs.new_empty(kept, B, padded)
-        arrays["scales"] = inputs.new_empty(kept, B, 3)
-    native.run(f"{cell}_forward", native.describe(layer, T, B, H, saves=saves), arrays)
+        arrays["scales"] = inputs.new_empty(kept, B, SCALES)
+    native.run(f"{cell}_forward", native.describe(layer, T, B, H, norm.sets if norm else (), saves=saves), arrays)
+    if norm is not None:
+        norm.finish()
     return arrays, of_norm
 
 
@@ -110,10 +124,10 @@ class _Sequence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, cell: str, layer: Layer, *given: Tensor | None) -> tuple[Tensor, ...]:
-        arrays, of_norm = _run_forward(cell, layer, given, saves=True)
+    def forward(ctx: Any, cell: str, layer: Layer, norm: BatchNorm | None, *given: Tensor | None) -> tuple[Tensor, ...]:
+        arrays, of_norm = _run_forward(cell, layer, norm, given, saves=True)
         ctx.set_materialize_grads(False)
-        ctx.cell, ctx.layer, ctx.names = cell, layer, tuple(arrays)
+        ctx.cell, ctx.layer, ctx.norm, ctx.names = cell, layer, norm, tuple(arrays)
         ctx.save_for_backward(*given[:4], *arrays.values(), *of_norm)
         return _results(arrays, layer)
 
@@ -123,25 +137,25 @@ class _Sequence(torch.autograd.Function):
         x, weight_x, right_x, gain_x, *saved = ctx.saved_tensors
         arrays: Arrays = dict(zip(ctx.names, saved, strict=False))
         of_norm = saved[len(arrays) :]
-        cell, layer = ctx.cell, ctx.layer
+        cell, layer, norm = ctx.cell, ctx.layer, ctx.norm
         T, B, H = arrays["output"].shape
         names = _D_EVERY_STEP if layer.every_step else _D_RESULTS
         given: Arrays = {name: part for name, part in zip(names, d_results, strict=False) if part is not None}
         found, added = _empty_gradients(cell, arrays)
         weight = transition(weight_x, right_x)
-        of_inputs = Gradients(x, weight, gain_x, _blocks(cell, H), of_norm, ctx.needs_input_grad[2:5])
+        of_inputs = Gradients(x, weight, gain_x, _blocks(cell, H), of_norm, ctx.needs_input_grad[3:6])
         for begin, end in pieces(T, B):
             part = _steps(arrays | given, begin, end) | found
-            of_inputs.add(_run_backward(cell, layer, part, added, begin), begin, end)
+            of_inputs.add(_run_backward(cell, layer, norm, part, added, begin), begin, end)
             given |= {f"d_last_{state}": found[f"d_{state}0"] for state in "hc" if f"d_{state}0" in found}
-        for name in ("d_gain", "d_cell_gain", "d_cell_bias"):
-            if name in found:
-                found[name] = found[name].sum(0)
+        for name in _GAINS:
+            if name in arrays:
+                found[f"d_{name}"] = found[f"d_{name}"].sum(0)
         gradients = ((found | added).get(f"d_{name}") for name in _GIVEN)
-        return None, None, of_inputs.x, of_inputs.weight, of_inputs.right, of_inputs.gain, *gradients
+        return None, None, None, of_inputs.x, of_inputs.weight, of_inputs.right, of_inputs.gain, *gradients
 
 
-def _run_backward(cell: str, layer: Layer, part: Arrays, added: Arrays, begin: int) -> Tensor:
+def _run_backward(cell: str, layer: Layer, norm: BatchNorm | None, part: Arrays, added: Arrays, begin: int) -> Tensor:
     """The backward pass of the steps from `begin` on, whose arrays `part` has; adds to the gradients `added`.
 
     Gives that of the products with the input.
@@ -150,13 +164,14 @@ def _run_backward(cell: str, layer: Layer, part: Arrays, added: Arrays, begin: i
     d_inputs = part["d_inputs"] = torch.empty_like(part["inputs"])
     part["d_products"] = torch.empty_like(d_inputs) if "gain" in part or cell == "gru" else d_inputs
     part |= {f"d_{name}": torch.empty_like(part[name]) for name in ("narrow", "narrow_reset") if name in part}
-    biases = () if "gain" in part else ("d_bias_x", "d_bias_h")
+    biases = () if "scales" in part else ("d_bias_x", "d_bias_h")
     of_library = [name for name in ("d_diagonal", *biases) if name in added]
     part |= {name: torch.empty_like(added[name]) for name in of_library}
-    native.run(f"{cell}_backward", native.describe(layer, T, B, H, saves=True, first_step=begin), part)
+    call = native.describe(layer, T, B, H, norm.sets if norm else (), saves=True, first_step=begin)
+    native.run(f"{cell}_backward", call, part)
     add_weight_gradients(added, layer, part)
     summed = {name: part[name] for name in of_library}
-    if "gain" in part and "d_bias_x" in added:
+    if "scales" in part and "d_bias_x" in added:
         summed |= bias_gradients(part, reset_after=cell == "gru" and layer.variant == "after")
     for name, gradient in summed.items():
         added[name] += gradient
@@ -171,9 +186,9 @@ def _empty_gradients(cell: str, arrays: Arrays) -> tuple[Arrays, Arrays]:
     found = {"d_h0": torch.empty_like(arrays["h0"])}
     if cell == "lstm":
         found["d_c0"] = torch.empty_like(arrays["c0"])
-    for name in ("gain", "cell_gain", "cell_bias"):
+    row_blocks = -(-len(arrays["h0"]) // ROW_BLOCK) if "scales" in arrays else 1
+    for name in _GAINS:
         if name in arrays:
-            row_blocks = -(-len(arrays["h0"]) // ROW_BLOCK)
             found[f"d_{name}"] = arrays[name].new_zeros(row_blocks, *arrays[name].shape)
     parameters = ("weight", "right", "diagonal", "bias_x", "bias_h")
     return found, {f"d_{name}": torch.zeros_like(arrays[name]) for name in parameters if name in arrays}

@@ -26,6 +26,8 @@ from lsseq.nn.random import Draws, Kind, bernoulli
 TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Of inputs, weights and products; gates and cells are computed, and cells kept, in float32 at least."""
 
+unserved: tuple[str, ...] = ("norm='batch'",)
+
 
 def description() -> str:
     """What the kernels are."""

@@ -12,9 +12,13 @@
 #include "matrix.h"
 #include "random.h"
 
+/* What batch norm normalises. */
+enum { OF_INPUT, OF_STATE, OF_CELL, NORMALISED };
+
 typedef struct {
     int64_t steps, rows, units;
     int64_t rank; /* of the weight L R + diag(D) of each gate; 0 where it is whole */
+    int64_t sets[NORMALISED]; /* batch norm: of statistics a step that are given, 1 or one of each row; 0: the rows' own */
     int32_t tied; /* of low rank: one R for all gates */
     int32_t threads;
     int32_t variant; /* GRU: 1 resets before the product; RNN: 1 is relu */
@@ -27,16 +31,21 @@ typedef struct {
     const real *weight;            /* (G H, H); of low rank L, (G H, r) */
     const real *right, *diagonal;  /* low rank: R, (G r, H) or (r, H); D, (G H), or absent */
     const real *bias_x, *bias_h;   /* (G H), or absent */
-    const real *gain;              /* (G H): layer norm of the product with the state; absent without */
-    const real *cell_gain, *cell_bias; /* (H): layer norm of an LSTM's cell */
+    const real *gain;              /* (G H): norm of the product with the state; absent without */
+    const real *cell_gain, *cell_bias; /* (H): norm of an LSTM's cell */
     const real *h0, *c0;           /* (B, H) */
     real *inputs;                  /* (T, B, G H): products with the input; the gates take their place where saved */
     real *output;                  /* (T, B, H) */
     real *cells;                   /* (T, B, H), LSTM; (B, H) unless saved */
     real *candidate;               /* (T, B, H), GRU: what the reset gate multiplies; absent unless saved and `after` */
     real *narrow, *narrow_reset;   /* (T, B, S r), low rank: R times the state, and times the one that was reset */
-    real *normal;                  /* (T, B, padded G H): normalised products; (B, …) unless saved */
-    real *scales;                  /* (T, B, 3): 1 / deviation of each normalised group; of the cell mean and scale */
+    real *normal;                  /* normalised products. Layer norm: (T, B, padded G H), (B, …) unless saved; batch norm:
+                                      (T, blocks, B, G, LANES), absent unless saved */
+    real *scales;                  /* layer norm: (T, B, 4), see SCALES */
+    const real *input_gain;        /* batch norm: (G H), of the products with the input; layer norm has these done before */
+    real *input_normal;            /* as `normal`, of these */
+    real *input_mean, *input_variance, *mean, *variance; /* (T, S, G H): of the products with input and state; S sets */
+    real *cell_mean, *cell_variance; /* (T, S, H) */
     const real *d_output, *d_cells; /* (T, B, H), or absent */
     const real *d_last_h, *d_last_c; /* (B, H), or absent */
     real *d_inputs, *d_products;   /* (T, B, G H); the same where they are equal */
@@ -44,13 +53,17 @@ typedef struct {
     real *d_diagonal;              /* (G H) */
     real *d_h0, *d_c0;             /* (B, H) */
     real *d_bias_x, *d_bias_h;     /* (G H), without layer norm; absent without biases, as d_cell_bias is */
-    real *d_gain, *d_cell_gain, *d_cell_bias; /* (row blocks, G H), (row blocks, H) twice: added to, by row blocks */
+    real *d_gain, *d_cell_gain, *d_cell_bias; /* (row blocks, G H), (row blocks, H) twice: added to, by row blocks; with
+                                                 batch norm one has all rows */
+    real *d_input_gain;            /* (1, G H) */
 } Call;
 
 /* Rows of the batch whose gains' gradients are added up together, whatever the number of threads. */
 #define ROW_BLOCK 4
-/* Scales of a row: of the first normalised group of gates, the second, the cell. */
-#define SCALES 3
+/* What is normalised: a row, for which threads must meet, or a unit, which one of them has. */
+enum { LAYER_NORM = 1, BATCH_NORM };
+/* Of a row that is normalised: 1 / deviation of the first group of gates and of the second; of the cell mean and that. */
+enum { FIRST_SCALE, SECOND_SCALE, CELL_MEAN, CELL_SCALE, SCALES };
 /* Rows times steps below which packing a weight costs more than it saves. */
 #define FEW 32
 
@@ -76,16 +89,16 @@ typedef struct {
     Matrix inner;        /* R, (H, S r); in the backward pass L of each source, (gates H / S, r) */
     real *narrow, *d_narrow;     /* (T or 1, B, S r) */
     real *diagonal, *d_diagonal; /* (blocks, gates, LANES); absent without D */
-    real *normal;        /* normalised products: of a row (blocks, gates, LANES) within the call's */
-    real *gain;          /* (blocks, gates, LANES) */
+    real *normal;        /* layer norm: normalised products, of a row (blocks, gates, LANES) within the call's */
+    real *gain;          /* of that, (blocks, gates, LANES) */
 } Stage;
 
 typedef struct {
     const Call *call;
     int gates;      /* G */
     int64_t blocks; /* of units */
-    int norm;
-    int hoisted; /* whether the products with the input are there before the first step, in call->inputs */
+    int norm;       /* of the two above; 0 without */
+    int hoisted;    /* whether the products with the input are there before the first step, in call->inputs */
     Mask masks[KINDS];
     real drop_scale;
     Barrier barrier;
@@ -103,7 +116,8 @@ typedef struct {
     int member, team;
     uint32_t *row_words[KINDS];
     real *products; /* of a panel, or of a row */
-    real *row;      /* a value of each unit */
+    real *cells;    /* a value of each unit of a row; with batch norm of each row and unit of a panel */
+    real *block;    /* batch norm: gradients of a unit block's gates, (B, G, LANES) */
 } Thread;
 
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -148,13 +162,16 @@ static void *take(Work *work, int64_t bytes)
 static Thread *take_threads(Work *work, int64_t widest)
 {
     const Call *call = work->call;
+    const int64_t vector = LANES * (int64_t)sizeof(real);
+    const int over_rows = work->norm == BATCH_NORM;
     Thread *threads = take(work, call->threads * (int64_t)sizeof(Thread));
     for (int i = 0; i < call->threads; i++) {
         Thread thread = {.work = work};
         for (int kind = 0; kind < KINDS; kind++)
             thread.row_words[kind] = take(work, work->masks[kind].drawn ? 2 * call->rows * (int64_t)sizeof(uint32_t) : 0);
-        thread.products = take(work, widest * LANES * (int64_t)sizeof(real));
-        thread.row = take(work, work->blocks * LANES * (int64_t)sizeof(real));
+        thread.products = take(work, widest * vector);
+        thread.cells = take(work, (over_rows ? call->rows * work->stages[0].blocks : work->blocks) * vector);
+        thread.block = take(work, over_rows ? call->rows * work->gates * vector : 0);
         if (work->arena)
             threads[i] = thread;
     }

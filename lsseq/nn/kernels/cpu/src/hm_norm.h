@@ -12,7 +12,7 @@ INLINE vec scaled(const real *product, const real *gain, int64_t k, int64_t n)
     return gain ? value * load(gain + k, n) : value;
 }
 
-/* A row with mean 0 and deviation 1 (biased, with epsilon 1e-5), in place. Gives 1 / deviation. */
+/* A row with mean 0 and deviation 1 (biased), in place. Gives 1 / deviation. */
 static real normalise(real *row, int64_t n)
 {
     vec total = {0}, squares = {0};
@@ -24,7 +24,7 @@ static real normalise(real *row, int64_t n)
         vec centred = load(row + k, n - k);
         squares += centred * centred;
     }
-    const real scale = 1 / (real)__builtin_sqrt((double)(sum(squares) / (real)n) + 1e-5);
+    const real scale = 1 / (real)__builtin_sqrt((double)(sum(squares) / (real)n) + EPSILON);
     for (int64_t k = 0; k < n; k += LANES)
         store(row + k, load(row + k, n - k) * scale, n - k);
     return scale;

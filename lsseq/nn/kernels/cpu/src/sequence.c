@@ -1,5 +1,6 @@
 /* Recurrences over a whole sequence, forward and backward: LSTM, GRU and the simple network, with zoneout, recurrent
-   dropout, layer norm and weights of low rank. The file is compiled for each type of number and each instruction set. */
+   dropout, layer norm and weights of low rank, the LSTM with batch norm too. The file is compiled for each type of number
+   and each instruction set. */
 
 #include "export.h"
 #include "gru.h"
@@ -81,7 +82,7 @@ static void pad_parameters(Job *job)
     for (int s = 0; s < 1 + two_stages(job); s++) {
         const Stage *stage = &work->stages[s];
         pad_diagonal(work, stage);
-        for (int g = 0; g < stage->gates && work->norm; g++)
+        for (int g = 0; g < stage->gates && work->norm == LAYER_NORM; g++)
             pad(call, call->gain + (stage->first_gate + g) * H, stage->gates, g, stage->gain);
     }
     pad(call, call->cell_gain, 1, 0, work->cell_gain);
@@ -149,7 +150,7 @@ static int run(const Call *call, Cell cell, int backward)
     Work *work = &job.work;
     work->gates = GATES[cell];
     work->blocks = blocks_of(call->units);
-    work->norm = call->gain != NULL;
+    work->norm = !call->gain ? 0 : call->mean ? BATCH_NORM : LAYER_NORM;
     prepare_masks(work);
     lay_out(&job);
     work->arena = aligned_alloc(64, (size_t)work->taken);

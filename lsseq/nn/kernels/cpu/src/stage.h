@@ -1,12 +1,15 @@
 /* A stage of a step: a product of the rows' states with a weight, then what each unit makes of it.
 
    Threads share the units: each computes the products of its panels, and of these units everything else, so that they
-   meet once a stage. With layer norm a unit needs its whole row: there they meet once more and share the rows. */
+   meet once a stage; batch norm needs no more, as each has all rows. With layer norm a unit needs its whole row: there they
+   meet once more and share the rows. */
 
 #ifndef STAGE_H
 #define STAGE_H
 
+#include "batch_norm.h"
 #include "factors.h"
+#include "layer_norm.h"
 
 /* What is done at step t for rows [r, r_end) and unit blocks [u, u_end). In the forward pass `products` has the vector
    of gate g of block u of row r at products + (r - first row) stride + ((u - first block) gates + g) LANES. */
@@ -18,7 +21,7 @@ static void add_stage(Work *work, Stage *stage, int first_gate, int gates, int g
     const Call *call = work->call;
     *stage = (Stage){.first_gate = first_gate, .gates = gates, .group = group, .sources = 1};
     stage->weight = call->weight + first_gate * call->units * (call->rank ? call->rank : call->units);
-    if (work->norm) {
+    if (work->norm == LAYER_NORM) {
         stage->normal = call->normal + work->blocks * first_gate * LANES;
         stage->gain = take(work, work->blocks * gates * LANES * (int64_t)sizeof(real));
     }
@@ -88,33 +91,6 @@ static void dot_products(const Thread *me, const Stage *stage, int64_t p, const 
     }
 }
 
-/* A row's vectors, (blocks, gates, LANES), at gates [from, to): mean 0 and deviation 1 (biased, with epsilon 1e-5).
-   Gives 1 / deviation. */
-static real normalise(const Work *work, real *row, int gates, int from, int to)
-{
-    real count = (real)((to - from) * work->call->units);
-    vec total = {0}, squares = {0};
-    for (int64_t u = 0; u < work->blocks; u++)
-        for (int g = from; g < to; g++)
-            total += load(row + (u * gates + g) * LANES, LANES);
-    real mean = sum(total) / count;
-    for (int64_t u = 0; u < work->blocks; u++)
-        for (int g = from; g < to; g++) {
-            real *at = row + (u * gates + g) * LANES;
-            vec centred = {0};
-            store((real *)&centred, load(at, LANES) - mean, lanes_of(work->call, u));
-            squares += centred * centred;
-            store(at, centred, LANES);
-        }
-    real scale = 1 / (real)__builtin_sqrt((double)(sum(squares) / count) + 1e-5);
-    for (int64_t u = 0; u < work->blocks; u++)
-        for (int g = from; g < to; g++) {
-            real *at = row + (u * gates + g) * LANES;
-            store(at, load(at, LANES) * scale, LANES);
-        }
-    return scale;
-}
-
 /* The products of a panel with `source`, (B, S depth) with rows `stride` apart. */
 static void add_products(Thread *me, const Stage *stage, int64_t p, const real *source)
 {
@@ -127,14 +103,66 @@ static void add_products(Thread *me, const Stage *stage, int64_t p, const real *
                     me->products + s * LANES, vectors * LANES, sources * LANES);
 }
 
+/* Batch norm of the products with the input or the state: of gate g of a unit block, whose first column is given. */
+INLINE Moments moments_of(const Work *work, int of, int64_t t, int64_t b, int64_t column)
+{
+    const Call *call = work->call;
+    real *mean = of == OF_INPUT ? call->input_mean : call->mean;
+    real *variance = of == OF_INPUT ? call->input_variance : call->variance;
+    return moments_at(mean, variance, call->sets[of], t, work->gates * call->units, column, lanes_of(call, b));
+}
+
+/* Of an array of normalised products those of all rows of a unit block with a gate, G LANES apart. */
+INLINE real *normal_of(const Work *work, real *normal, int64_t t, int64_t b, int gate)
+{
+    return normal + ((t * work->blocks + b) * work->call->rows * work->gates + gate) * LANES;
+}
+
+/* Normalises a unit block's products over the rows, those with the input and those with the state, and scales them. */
+static void normalise_block(const Work *work, int64_t t, const Stage *stage, int64_t b, real *products, int64_t stride)
+{
+    const Call *call = work->call;
+    const int64_t H = call->units, columns = work->gates * H, B = call->rows, step = work->gates * LANES;
+    for (int g = 0; g < stage->gates; g++) {
+        const int gate = stage->first_gate + g;
+        const int64_t at = gate * H + b * LANES;
+        Moments of_input = moments_of(work, OF_INPUT, t, b, at), of_state = moments_of(work, OF_STATE, t, b, at);
+        normalise_rows(call->inputs + t * B * columns + at, columns, B, &of_input,
+                       load(call->input_gain + at, of_input.lanes),
+                       call->saves ? normal_of(work, call->input_normal, t, b, gate) : NULL, step);
+        normalise_rows(products + g * LANES, stride, B, &of_state, load(call->gain + at, of_state.lanes),
+                       call->saves ? normal_of(work, call->normal, t, b, gate) : NULL, step);
+    }
+}
+
+/* The gradients of a unit block's products from that of their sum, which me->block has. */
+static void normalise_block_backward(const Thread *me, int64_t t, const Stage *stage, int64_t b)
+{
+    const Work *work = me->work;
+    const Call *call = work->call;
+    const int64_t H = call->units, columns = work->gates * H, B = call->rows, step = work->gates * LANES;
+    for (int g = 0; g < stage->gates; g++) {
+        const int gate = stage->first_gate + g;
+        const int64_t at = gate * H + b * LANES, to = t * B * columns + at;
+        const real *d = me->block + gate * LANES;
+        Moments of_input = moments_of(work, OF_INPUT, t, b, at), of_state = moments_of(work, OF_STATE, t, b, at);
+        normalise_rows_backward(d, normal_of(work, call->input_normal, t, b, gate), step, B, &of_input,
+                                load(call->input_gain + at, of_input.lanes), call->d_inputs + to, columns,
+                                call->d_input_gain + at);
+        normalise_rows_backward(d, normal_of(work, call->normal, t, b, gate), step, B, &of_state,
+                                load(call->gain + at, of_state.lanes), call->d_products + to, columns, call->d_gain + at);
+    }
+}
+
 /* One stage of the forward pass: products of the states (B, H), then `pointwise`. */
 PART void run_stage(Thread *me, int64_t t, const Stage *stage, const real *states, Pointwise *pointwise)
 {
     Work *work = me->work;
     const Call *call = work->call;
+    const int by_row = work->norm == LAYER_NORM;
     int64_t B = call->rows, stride = stage->blocks * stage->gates * LANES, row_size = work->blocks * stage->gates * LANES;
     int64_t normal_row = work->blocks * work->gates * LANES;
-    real *normal = work->norm ? stage->normal + (call->saves ? t * B * normal_row : 0) : NULL;
+    real *normal = by_row ? stage->normal + (call->saves ? t * B * normal_row : 0) : NULL;
     if (call->rank)
         multiply_right(me, t, stage, states);
     const real *source = call->rank ? narrow_at(work, stage, stage->narrow, t) : states;
@@ -142,7 +170,9 @@ PART void run_stage(Thread *me, int64_t t, const Stage *stage, const real *state
         int64_t u = p * stage->blocks, u_end = at_most(u + stage->blocks, work->blocks);
         begin_products(me, stage, u, states);
         add_products(me, stage, p, source);
-        if (!work->norm)
+        for (int64_t b = u; work->norm == BATCH_NORM && b < u_end; b++)
+            normalise_block(work, t, stage, b, me->products + (b - u) * stage->gates * LANES, stride);
+        if (!by_row)
             pointwise(me, t, 0, B, u, u_end, me->products, stride);
         else
             for (int64_t r = 0; r < B; r++)
@@ -150,14 +180,14 @@ PART void run_stage(Thread *me, int64_t t, const Stage *stage, const real *state
                        (size_t)((u_end - u) * stage->gates * LANES) * sizeof(real));
     }
     meet(&work->barrier, me->team);
-    if (!work->norm)
+    if (!by_row)
         return;
     for (int64_t r = share(B, me->member, me->team); r < share(B, me->member + 1, me->team); r++) {
         real *row = normal + r * normal_row;
         real *scales = call->scales + ((call->saves ? t * B : 0) + r) * SCALES + (stage->first_gate > 0);
-        scales[0] = normalise(work, row, stage->gates, 0, stage->group);
+        scales[FIRST_SCALE] = normalise_row(work, row, stage->gates, 0, stage->group, NULL);
         if (stage->group < stage->gates)
-            scales[1] = normalise(work, row, stage->gates, stage->group, stage->gates);
+            scales[SECOND_SCALE] = normalise_row(work, row, stage->gates, stage->group, stage->gates, NULL);
         for (int64_t i = 0; i < row_size; i += LANES)
             store(me->products + i, load(row + i, LANES) * load(stage->gain + i, LANES), LANES);
         pointwise(me, t, r, r + 1, 0, work->blocks, me->products, row_size);
@@ -165,33 +195,19 @@ PART void run_stage(Thread *me, int64_t t, const Stage *stage, const real *state
     meet(&work->barrier, me->team);
 }
 
-/* The gradient of the products of a group of gates from that of their normalised, scaled values, in place. */
-static void normalise_backward(Thread *me, int64_t t, int64_t r, const Stage *stage, int from, int to, int scale_at)
+/* The gradient of a row's products from that of their normalised, scaled values, in place. */
+static void normalise_products_backward(Thread *me, int64_t t, int64_t r, const Stage *stage)
 {
     const Work *work = me->work;
     const Call *call = work->call;
-    int64_t H = call->units, row = t * call->rows + r, columns = work->gates * H;
+    const int64_t row = t * call->rows + r, columns = work->gates * call->units, first = stage->first_gate * call->units;
     const real *normal = stage->normal + row * work->blocks * work->gates * LANES;
-    real *d = call->d_products + row * columns + stage->first_gate * H;
-    real *d_gain = call->d_gain + r / ROW_BLOCK * columns + stage->first_gate * H;
-    real scale = call->scales[row * SCALES + scale_at], count = (real)((to - from) * H);
-    vec total = {0}, along = {0};
-    for (int64_t u = 0; u < work->blocks; u++)
-        for (int g = from; g < to; g++) {
-            int64_t n = lanes_of(call, u), at = g * H + u * LANES, padded = (u * stage->gates + g) * LANES;
-            vec value = load(normal + padded, LANES), given = load(d + at, n);
-            vec scaled = given * load(stage->gain + padded, LANES);
-            store(d_gain + at, load(d_gain + at, n) + given * value, n);
-            total += scaled;
-            along += scaled * value;
-        }
-    real mean = sum(total) / count, slope = sum(along) / count;
-    for (int64_t u = 0; u < work->blocks; u++)
-        for (int g = from; g < to; g++) {
-            int64_t n = lanes_of(call, u), at = g * H + u * LANES, padded = (u * stage->gates + g) * LANES;
-            vec scaled = load(d + at, n) * load(stage->gain + padded, LANES);
-            store(d + at, scale * (scaled - mean - slope * load(normal + padded, LANES)), n);
-        }
+    const real *scales = call->scales + row * SCALES + (stage->first_gate > 0);
+    real *d = call->d_products + row * columns + first, *d_gain = call->d_gain + r / ROW_BLOCK * columns + first;
+    const int gates = stage->gates, group = stage->group;
+    normalise_row_backward(work, d, normal, scales[FIRST_SCALE], stage->gain, d_gain, gates, 0, group);
+    if (group < gates)
+        normalise_row_backward(work, d, normal, scales[SECOND_SCALE], stage->gain, d_gain, gates, group, gates);
 }
 
 /* Where the gradient of a row's unit block that is carried from step to step stands. */
@@ -229,6 +245,7 @@ PART void run_stage_backward(Thread *me, const Stage *stage, int64_t t, real *ta
 {
     Work *work = me->work;
     const Call *call = work->call;
+    const int by_row = work->norm == LAYER_NORM;
     int64_t B = call->rows, columns = work->gates * call->units, stride = stage->blocks * LANES;
     const real *d = call->d_products + t * B * columns + stage->first_gate * call->units;
     if (call->rank && t < call->steps) {
@@ -244,18 +261,19 @@ PART void run_stage_backward(Thread *me, const Stage *stage, int64_t t, real *ta
         for (int64_t b = u; t < call->steps && stage->diagonal && b < u_end; b++)
             for (int64_t r = 0; r < B; r++)
                 diagonal_backward(work, stage, t, r, b, carried(work, target, r, b));
-        if (pointwise && !work->norm)
-            pointwise(me, now, 0, B, u, u_end, NULL, 0);
+        for (int64_t b = u; pointwise && !by_row && b < u_end; b++) { /* one by one: its numbers stay in the cache */
+            pointwise(me, now, 0, B, b, b + 1, NULL, 0);
+            if (work->norm == BATCH_NORM)
+                normalise_block_backward(me, now, normalised, b);
+        }
     }
     meet(&work->barrier, me->team);
-    if (!pointwise || !work->norm)
+    if (!pointwise || !by_row)
         return;
     int64_t row_blocks = (B + ROW_BLOCK - 1) / ROW_BLOCK, r_end = share(row_blocks, me->member + 1, me->team) * ROW_BLOCK;
     for (int64_t r = share(row_blocks, me->member, me->team) * ROW_BLOCK; r < at_most(r_end, B); r++) {
         pointwise(me, now, r, r + 1, 0, work->blocks, NULL, 0);
-        normalise_backward(me, now, r, normalised, 0, normalised->group, normalised->first_gate > 0);
-        if (normalised->group < normalised->gates)
-            normalise_backward(me, now, r, normalised, normalised->group, normalised->gates, 1);
+        normalise_products_backward(me, now, r, normalised);
     }
     meet(&work->barrier, me->team);
 }

@@ -81,6 +81,21 @@ INLINE real sum(vec v)
     return v[0];
 }
 
+/* Added to a variance before it divides. */
+#define EPSILON 1e-5
+
+/* 1 / √v of each lane. */
+INLINE vec inverse_root(vec v)
+{
+    for (int i = 0; i < LANES; i++)
+#ifdef DOUBLE
+        v[i] = __builtin_sqrt(v[i]);
+#else
+        v[i] = __builtin_sqrtf(v[i]);
+#endif
+    return 1 / v;
+}
+
 /* exp(x) = scale (1 + rest): x = n ln 2 + r with |r| <= ln 2 / 2, scale = 2^n, rest = exp(r) - 1 by its series. Exact to
    about an ulp; x is held inside the range of normal numbers; NaN stays NaN. */
 INLINE vec exp_parts(vec x, vec *scale)
