@@ -28,7 +28,7 @@ rows of a training share a stream. Rate 0 gives no event and rate 1 nothing but 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -68,6 +68,7 @@ _first_step: ContextVar[int] = ContextVar("lsseq_first_step", default=0)
 _generator: ContextVar[torch.Generator | None] = ContextVar("lsseq_generator", default=None)
 _by_row: ContextVar[bool] = ContextVar("lsseq_by_row", default=False)
 _seen: ContextVar[Seen | None] = ContextVar("lsseq_seen", default=None)
+_known_key: ContextVar[Callable[[], int] | None] = ContextVar("lsseq_known_key", default=None)
 
 
 @dataclass
@@ -92,9 +93,12 @@ def watch() -> Iterator[Seen]:
 
 
 def draw_key() -> int:
-    """A new key of 63 bits from PyTorch's default CPU generator, or from that of the surrounding `part`."""
+    """A new key of 63 bits from PyTorch's default CPU generator, or from that of the surrounding `part`; in a step of
+    `Steps` the one that it has."""
     if (seen := _seen.get()) is not None:
         seen.masks = True
+    if (known_key := _known_key.get()) is not None:
+        return known_key()
     return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu", generator=_generator.get()))
 
 
@@ -111,6 +115,41 @@ def part(seed: int, first_step: int) -> Iterator[None]:
     finally:
         _first_step.reset(tokens[0])
         _generator.reset(tokens[1])
+
+
+class Steps:
+    """A call that is made step by step: its masks are those of one call with all steps.
+
+    What is called must draw in the same order at every step: the keys are drawn at the first, and are the same at
+    those after it.
+    """
+
+    def __init__(self) -> None:
+        self._keys: list[int] = []
+
+    @contextmanager
+    def step(self, t: int) -> Iterator[None]:
+        """Says that what is called in this context is step t of the call."""
+        found = iter(tuple(self._keys))
+
+        def known_key() -> int:
+            key = next(found, None)
+            if key is None:
+                inner = _known_key.set(before)
+                try:
+                    key = draw_key()
+                finally:
+                    _known_key.reset(inner)
+                self._keys.append(key)
+            return key
+
+        before = _known_key.get()
+        tokens = _first_step.set(_first_step.get() + t), _known_key.set(known_key)
+        try:
+            yield
+        finally:
+            _first_step.reset(tokens[0])
+            _known_key.reset(tokens[1])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsseq.nn.random import Draws, Kind, bernoulli, draw_key, first_row, keep_scale, uniform
+from lsseq.nn.random import Draws, Kind, Steps, bernoulli, draw_key, first_row, keep_scale, uniform
 
 KEY = 0x1234567890ABCDEF & (2**63 - 1)
 WORD = 0xFFFFFFFF
@@ -156,6 +156,29 @@ def test_keys_come_from_the_default_generator() -> None:
     assert [draw_key() for _ in range(3)] == keys
     torch.manual_seed(6)
     assert draw_key() != keys[0]
+
+
+def test_the_steps_of_a_call_share_its_keys() -> None:
+    torch.manual_seed(5)
+    keys = [draw_key() for _ in range(4)]
+    torch.manual_seed(5)
+    for first in (0, 2):
+        steps, found = Steps(), []
+        for t in range(3):
+            with steps.step(t):
+                found.append([draw_key(), draw_key()])
+                assert Draws.here(KEY).first_step == t
+        assert found == [keys[first : first + 2]] * 3
+    torch.manual_seed(5)
+    outer = Steps()
+    for t in range(2):
+        with outer.step(10 * t):
+            inner = Steps()
+            for within in range(2):
+                with inner.step(within):
+                    assert (draw_key(), Draws.here(KEY).first_step) == (keys[0], 10 * t + within)
+            assert draw_key() == keys[1]
+    assert draw_key() == keys[2]
 
 
 def test_keep_scale() -> None:

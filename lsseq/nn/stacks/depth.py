@@ -29,7 +29,7 @@ from lsseq.nn.parts.coins import (
     survivals,
     survivors,
 )
-from lsseq.nn.random import Draws, Kind, draw_key
+from lsseq.nn.random import Draws, Kind, Steps, draw_key
 from lsseq.nn.stacks.parts import Read, run
 from lsseq.nn.state import State, choose_rows, map_state
 
@@ -135,9 +135,10 @@ class DepthGate:
         elif len(self.alive) == 1:
             output, after = self._stopping(read(u), state, layer, self.alive[0])
         else:
-            outputs, after = [], state
-            for x_t, alive in zip(torch.split(read(u), 1), self.alive.unbind(0), strict=True):
-                output, after = self._stopping(x_t, after, layer, alive)
+            outputs, after, steps = [], state, Steps()
+            for t, (x_t, alive) in enumerate(zip(torch.split(read(u), 1), self.alive.unbind(0), strict=True)):
+                with steps.step(t):
+                    output, after = self._stopping(x_t, after, layer, alive)
                 outputs.append(output)
             output = torch.cat(outputs)
         return torch.addcmul(u, self.alive.to(u.dtype), output, value=self.scale), after
