@@ -32,12 +32,16 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 3:
             raise ValueError(f"Dropout: expected an input (T, B, H), got {x.dim()} dimensions")
+        factors = self.factors(x)
+        return x if factors is None else x * factors
+
+    def factors(self, x: Tensor) -> Tensor | None:
+        """What a call with x (T, B, H) multiplies it by, (T, B, H) or (1, B, H); None where it leaves it as it is."""
         if not self.training or self.p == 0.0:
-            return x
+            return None
         shape = shape_of(x, self.mask, x.shape[-1])
         draws = reaching(Draws.here(draw_key()), self.mask)
-        events = draws.mask(Kind.DROPOUT, self.p, shape, x.device)
-        return x * keep_scale(events, self.p, x.dtype)
+        return keep_scale(draws.mask(Kind.DROPOUT, self.p, shape, x.device), self.p, x.dtype)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, mask={self.mask}"

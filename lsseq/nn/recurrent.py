@@ -251,21 +251,30 @@ class Recurrent(Parameters):
         draws = None if key is None else Draws.here(key, k)
 
         def run(x: Tensor, states: States, weights: list[Weights]) -> tuple[Tensor, States]:
-            layer = Layer(
-                weights=weights[0],
-                draws=draws,
-                gains=self._gains(k),
-                zoneout_cell=self.zoneout_cell,
-                zoneout_hidden=self.zoneout_hidden,
-                recurrent_dropout=self.recurrent_dropout,
-                variant=self.variant,
-                every_step=every_step,
-            )
+            layer = self._layer(k, weights[0], draws, every_step=every_step)
             compute = kernel(self.recurrence, backend, x.device.type)
             x, states = compute(x, tuple(state.squeeze(0) for state in states), layer)
             return x, tuple(state.unsqueeze(0) for state in states)
 
         return run
+
+    def _layer(self, k: int, weights: Weights, draws: Draws | None, *, every_step: bool = False) -> Layer:
+        return Layer(
+            weights=weights,
+            draws=draws,
+            gains=self._gains(k),
+            zoneout_cell=self.zoneout_cell,
+            zoneout_hidden=self.zoneout_hidden,
+            recurrent_dropout=self.recurrent_dropout,
+            variant=self.variant,
+            every_step=every_step,
+        )
+
+    def first_layer(self, x: Tensor) -> Layer:
+        """What a kernel is given of the first layer in a call for x (T, B, I), with the masks of that call."""
+        key = draw_key() if self._draws_masks() else None
+        (weights,) = self._weights(0, key, self.choose_backend(self.training, x))
+        return self._layer(0, weights, None if key is None else Draws.here(key))
 
     def _layer_dropout(self, x: Tensor, draws: Draws, packed: PackedSequence | None) -> Tensor:
         """The factors for the output x of a layer that goes into the next: a mask a step, or one for the sequence."""

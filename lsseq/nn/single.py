@@ -71,6 +71,7 @@ class SingleLayer(nn.Module):
             self.backend,
             beyond_vendor=(name,),
             vendor_only=(),
+            beyond_fused=self._beyond_fused(),
             device=like.device.type,
             dtype=like.dtype,
             traced=traced,
@@ -78,11 +79,15 @@ class SingleLayer(nn.Module):
         )
         return choose(request)
 
+    def _beyond_fused(self) -> tuple[str, ...]:
+        """What the fused kernels cannot serve of it."""
+        return ()
+
     def _factors(self, states: int | None) -> Factors | None:  # noqa: ARG002 - for layers that have any
         """Hidden-to-hidden weights of low rank, for a call with so many states (T·B)."""
         return None
 
-    def flops(self) -> int:
+    def flops(self) -> float:
         """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
         raise NotImplementedError
 

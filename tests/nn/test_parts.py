@@ -32,25 +32,40 @@ def fractal(**options: Any) -> nn.Module:
     return lnn.FractalStack(lambda: lstm(zoneout_hidden=0.3), 2, drop_path=lnn.DropPath(0.4, **options))
 
 
+def fast_slow(kind: Callable[..., nn.Module] = lstm, mask: Any = "step", **options: Any) -> nn.Module:
+    dropout = lnn.Dropout(0.3, mask)
+    return lnn.FastSlow([kind(**options) for _ in range(3)], kind(**options), dropout=dropout).double()
+
+
+def gru() -> nn.Module:
+    return lnn.GRU(H, H, dtype=torch.float64, zoneout_hidden=0.5)
+
+
 STEPS = lnn.RandomSteps(2, 4)
 OF_ROWS: dict[str, Make] = {
     "zoneout": lambda: lstm(zoneout_cell=0.5, zoneout_hidden=0.2, recurrent_dropout=0.2),
     "zoneout reference": lambda: lstm(zoneout_cell=0.5, recurrent_dropout=0.2, backend="reference"),
     "dropout a step": lambda: lstm(num_layers=2, dropout=0.4),
     "dropout a sequence": lambda: lstm(num_layers=2, dropout=0.4, dropout_mask="sequence"),
-    "gru": lambda: lnn.GRU(H, H, dtype=torch.float64, zoneout_hidden=0.5),
+    "gru": gru,
     "rhn": lambda: lnn.RHN(H, H, dtype=torch.float64, zoneout_hidden=0.3, recurrent_dropout=0.2, state_dropout=0.3),
     "swapout": lambda: residual(lnn.Swapout()),
     "swapout a step": lambda: residual(lnn.Swapout(over="step")),
     "stochastic depth": lambda: residual(lnn.StochasticDepth(0.3)),
     "stochastic depth a step": lambda: residual(lnn.StochasticDepth(0.3, over="step")),
+    "stochastic depth a step, frozen": lambda: residual(lnn.StochasticDepth(0.3, over="step", state="freeze")),
     "one column": lambda: fractal(global_share=1.0),
     "columns by themselves": lambda: fractal(global_share=0.0),
     "deep transition": lambda: lnn.DeepTransition(lstm(zoneout_cell=0.5), 3),
+    "fast-slow": lambda: fast_slow(zoneout_cell=0.5, recurrent_dropout=0.2),
+    "fast-slow reference": lambda: fast_slow(mask="sequence", zoneout_hidden=0.5, backend="reference"),
+    "fast-slow of others": lambda: fast_slow(gru),
+    "fast-slow of stacks": lambda: fast_slow(lambda: lnn.DeepTransition(fast_slow(zoneout_cell=0.5), 2), "sequence"),
 }
 OF_THE_CALL: dict[str, Make] = {
     "weight dropout": lambda: lstm(weight_dropout=0.4),
     "stochastic depth of the batch": lambda: residual(lnn.StochasticDepth(0.3, over="batch", state="freeze")),
+    "fast-slow with weight dropout": lambda: fast_slow(weight_dropout=0.4, backend="reference"),
     "drop-path": fractal,
     "drop-path of the batch": lambda: fractal(global_share=1.0, over="batch"),
     "random layers": lambda: lnn.TiedStack([lstm(zoneout_cell=0.5)], 3, random_steps=STEPS, state="freeze"),

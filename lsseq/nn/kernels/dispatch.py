@@ -12,8 +12,9 @@ import torch
 from lsseq.nn.cells.gru import GRUCell
 from lsseq.nn.cells.rnn import RNNCell
 from lsseq.nn.kernels import cpu, cuda, hierarchy
-from lsseq.nn.kernels.cpu import hm, mogrifier, rhn
+from lsseq.nn.kernels.cpu import fast_slow, hm, mogrifier, rhn
 from lsseq.nn.kernels.factors import Factors
+from lsseq.nn.kernels.fast_slow import FastSlowKernel
 from lsseq.nn.kernels.hierarchy import HMKernel
 from lsseq.nn.kernels.layer import Kernel
 from lsseq.nn.kernels.mogrifier import MogrifierKernel
@@ -54,8 +55,14 @@ _REFERENCE: dict[str, Kernel] = {"LSTM": lstm, "GRU": loop(GRUCell), "RNN": loop
 _HM_FUSED: dict[str, HMKernel] = {"cpu": hm.kernel}
 _RHN_FUSED: dict[str, RHNKernel] = {"cpu": rhn.kernel}
 _MOGRIFIER_FUSED: dict[str, MogrifierKernel] = {"cpu": mogrifier.kernel}
+_FAST_SLOW_FUSED: dict[str, FastSlowKernel] = {"cpu": fast_slow.kernel}
 
-_DEVICES: dict[str, Collection[str]] = {"HMLSTM": _HM_FUSED, "RHN": _RHN_FUSED, "MogrifierLSTM": _MOGRIFIER_FUSED}
+_DEVICES: dict[str, Collection[str]] = {
+    "HMLSTM": _HM_FUSED,
+    "RHN": _RHN_FUSED,
+    "MogrifierLSTM": _MOGRIFIER_FUSED,
+    "FastSlow": _FAST_SLOW_FUSED,
+}
 """The types of device with fused kernels of a recurrence, where they are not all of `FUSED`."""
 
 
@@ -164,6 +171,11 @@ def rhn_kernel(backend: str, device: str) -> RHNKernel:
 def mogrifier_kernel(backend: str, device: str) -> MogrifierKernel:
     """The kernel of the Mogrifier LSTM."""
     return _MOGRIFIER_FUSED[device] if backend == "fused" else reference_mogrifier
+
+
+def fast_slow_kernel(device: str) -> FastSlowKernel:
+    """The fused kernel of the fast-slow network, whose reference is a loop over its cells, whatever these are."""
+    return _FAST_SLOW_FUSED[device]
 
 
 def describe(backend: str, device: str) -> str:

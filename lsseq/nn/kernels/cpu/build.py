@@ -20,7 +20,7 @@ LIBRARY = Path(__file__).with_name("kernels.so")
 # Not -ffast-math: linking with it makes the process flush denormal numbers, and it may drop checks for NaN.
 _FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-fvisibility=hidden"]
 
-_SOURCES = ["sequence", "rhn", "mogrifier", "hm", "gemm"]
+_SOURCES = ["sequence", "rhn", "mogrifier", "fast_slow", "hm", "gemm"]
 """Each is compiled for every type and instruction set."""
 
 _TYPES = {"float32": [], "float64": ["-DDOUBLE"]}

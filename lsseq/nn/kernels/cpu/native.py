@@ -34,7 +34,8 @@ class Call(ctypes.Structure):
         *(
             (name, c_void_p)
             for name in (
-                *("weight", "right", "diagonal", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias", "h0", "c0"),
+                *("weight", "right", "diagonal", "bias_x", "bias_h", "gain", "cell_gain", "cell_bias"),
+                *("h0", "c0", "past_h", "past_c"),
                 *("inputs", "output", "cells", "candidate", "narrow", "narrow_reset", "normal", "scales"),
                 *("input_gain", "input_normal", "input_mean", "input_variance"),
                 *("mean", "variance", "cell_mean", "cell_variance"),

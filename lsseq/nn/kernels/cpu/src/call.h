@@ -34,6 +34,8 @@ typedef struct {
     const real *gain;              /* (G H): norm of the product with the state; absent without */
     const real *cell_gain, *cell_bias; /* (H): norm of an LSTM's cell */
     const real *h0, *c0;           /* (B, H) */
+    const real *past_h, *past_c;   /* the output and the cells that steps but the first start from, as these; absent where they
+                                      are this recurrence's own */
     real *inputs;                  /* (T, B, G H): products with the input; the gates take their place where saved */
     real *output;                  /* (T, B, H) */
     real *cells;                   /* (T, B, H), LSTM; (B, H) unless saved */
@@ -147,7 +149,8 @@ INLINE void add_to(real *sum_at, vec v) { store(sum_at, load(sum_at, LANES) + v,
 /* The output that a step starts from, (B, H). */
 INLINE const real *state_before(const Call *call, int64_t t)
 {
-    return t == 0 ? call->h0 : call->output + (t - 1) * call->rows * call->units;
+    const real *past = call->past_h ? call->past_h : call->output;
+    return t == 0 ? call->h0 : past + (t - 1) * call->rows * call->units;
 }
 
 /* Memory from the arena, on a boundary of 64 bytes. */

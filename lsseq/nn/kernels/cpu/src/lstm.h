@@ -8,7 +8,8 @@
 /* The cell that a step starts from, (B, H). */
 INLINE const real *cells_before(const Call *call, int64_t t)
 {
-    return t == 0 ? call->c0 : call->cells + (call->saves ? (t - 1) * call->rows * call->units : 0);
+    const real *past = call->past_c ? call->past_c : call->cells;
+    return t == 0 ? call->c0 : past + (call->saves ? (t - 1) * call->rows * call->units : 0);
 }
 
 /* Where the cell of a row's block stands within the thread's, of rows from r on and blocks [u, u_end). */
