@@ -20,6 +20,7 @@ from torch.export import Dim, ExportedProgram
 from lsseq.errors import RunError
 from lsseq.model.embedding import TokenInput
 from lsseq.model.recurrent import RecurrentModel
+from lsseq.nn.explain import use_reference
 from lsseq.nn.state import State, flatten_state, map_state, unflatten_state
 
 Tensors = list[Tensor]
@@ -61,9 +62,7 @@ class Subject:
     def of(cls, model: RecurrentModel, name: str) -> Subject:
         """A copy of a model, so that nothing is changed."""
         own = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-        for part in own.modules():
-            if hasattr(part, "backend"):
-                setattr(part, "backend", "reference")  # noqa: B010 - not every module has one
+        use_reference(own)
         return cls(own, name)
 
     @property

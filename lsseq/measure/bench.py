@@ -31,6 +31,7 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("RNN", {"zoneout_hidden": 0.1}),
     ("RHN", {"depth": 4}),
     ("MogrifierLSTM", {}),
+    ("FastSlow", {}),
     ("LSTM", {"norm": "batch"}),
 )
 """Cells and options that are measured where no cell is asked for."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import lsseq.nn as lnn
 from lsseq.errors import RequestError
+from lsseq.measure.fast_slow import LSTMFastSlow
 from lsseq.measure.forced import ForcedHMLSTM
 from lsseq.nn.recurrent import Recurrent
 from lsseq.nn.single import SingleLayer
@@ -28,6 +29,7 @@ _LAYERS: dict[str, Callable[..., Layer]] = {
     "HMLSTM": ForcedHMLSTM,
     "RHN": lnn.RHN,
     "MogrifierLSTM": lnn.MogrifierLSTM,
+    "FastSlow": LSTMFastSlow,
 }
 _NAMESAKES: dict[str, Callable[..., nn.RNNBase]] = {"GRU": nn.GRU, "RNN": nn.RNN}
 """Of others it is the LSTM."""
@@ -51,7 +53,7 @@ class Case:
     """A layer of `lsseq.nn` at one shape."""
 
     cell: str
-    """LSTM, GRU, RNN, HMLSTM, whose boundaries are forced, RHN or MogrifierLSTM."""
+    """LSTM, GRU, RNN, HMLSTM, whose boundaries are forced, RHN, MogrifierLSTM or FastSlow, whose cells are LSTMs."""
     options: Mapping[str, Any]
     """The options of the layer that `torch.nn` has not, but `backend`."""
     shape: Shape
@@ -101,12 +103,13 @@ class Case:
         return torch.randn(shape.steps, shape.batch, shape.input, **self._format, requires_grad=True)
 
     def states(self) -> dict[str, Tensor]:
-        """Initial states (layers, B, H) by name, none where it has to be the usual one; of an HM-LSTM (B, H) for each
-        layer."""
+        """Initial states (layers, B, H) by name, none where it has to be the usual one; of a fast-slow network
+        (2, B, H), of an HM-LSTM (B, H) for each layer."""
         if self._counts_steps:
             return {}
         names: Sequence[str] = _STATES.get(self.cell, ("h_0", "c_0"))
-        size: tuple[int, ...] = (self.shape.layers, self.shape.batch, self.shape.hidden)
+        count = 2 if self.cell == "FastSlow" else self.shape.layers  # one that is fast, and one that is slow
+        size: tuple[int, ...] = (count, self.shape.batch, self.shape.hidden)
         if self.cell == "HMLSTM":
             names, size = [f"{name} of layer {k}" for name in names for k in range(size[0])], size[1:]
         return {name: torch.randn(size, **self._format) for name in names}

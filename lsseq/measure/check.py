@@ -38,6 +38,7 @@ RECURRENCES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("RHN", {"depth": 4, "zoneout_hidden": 0.1}),
     ("RHN", {"depth": 4, "rank": 16, "norm": "layer"}),
     ("MogrifierLSTM", {"rank": 16}),
+    ("FastSlow", {"zoneout_cell": 0.5, "zoneout_hidden": 0.05}),
     ("LSTM", {"norm": "batch"}),
 )
 """Each cell with each option that changes its steps."""

@@ -15,6 +15,7 @@ from lsseq.errors import RunError
 from lsseq.measure.case import Case, Layer
 from lsseq.measure.machine import without_tf32
 from lsseq.nn import HMOutput
+from lsseq.nn.explain import use_reference
 
 _WIDER = {
     torch.bfloat16: torch.float32,
@@ -74,7 +75,7 @@ def measure_deviation(case: Case) -> Deviation:
         torch.manual_seed(0)
         layer, x, states = case.ours(), case.sequence(), case.states()
         same = copy.deepcopy(layer)
-        same.backend = "reference"
+        use_reference(same)
         truth = copy.deepcopy(same).to(_WIDER[case.dtype])
         wanted, own, found = (_results(one, x, states) for one in (truth, same, layer))
     approximate = case.device.type == "cuda" and layer.choose_backend(training=True).backend == "cudnn"

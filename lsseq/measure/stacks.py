@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,9 +105,8 @@ class Calls:
     def __init__(self, module: nn.Module) -> None:
         self.of_each: list[int] = []
         module.register_forward_pre_hook(lambda *_: self.of_each.append(0))
-        for part in module.modules():
-            if hasattr(part, "choose_backend"):
-                part.register_forward_hook(self._computed)
+        for layer in dict.fromkeys(_layers(module)):
+            layer.register_forward_hook(self._computed)
 
     def _computed(self, *_: object) -> None:
         self.of_each[-1] += 1
@@ -116,3 +115,12 @@ class Calls:
         """The mean over the calls from the first that counts on; counting begins anew."""
         counted, self.of_each = self.of_each[first:], []
         return sum(counted) / len(counted)
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The recurrent layers of a module, which may have others inside: kernels that compute these call none of them."""
+    if hasattr(module, "choose_backend"):
+        yield module
+        return
+    for part in module.children():
+        yield from _layers(part)

@@ -47,6 +47,8 @@ class MogrifierLSTM(SingleLayer):
             cannot serve.
     """
 
+    recurrence = "MogrifierLSTM"
+
     def __init__(
         self,
         input_size: int,

@@ -57,6 +57,8 @@ class RHN(SingleLayer):
             back end that cannot serve.
     """
 
+    recurrence = "RHN"
+
     def __init__(
         self,
         input_size: int,

@@ -5,7 +5,7 @@ Shape letters: T time, B batch, I input, H units.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ Backend = Literal["auto", "fused", "reference"]
 class SingleLayer(nn.Module):
     """Base of these recurrences; they read x (T, B, I)."""
 
+    recurrence: ClassVar[str]
+    """Name of the recurrence in the table of kernels."""
     num_layers = 1
     input_size: int
     """I."""
@@ -63,13 +65,13 @@ class SingleLayer(nn.Module):
     def choose_backend(self, training: bool, x: Tensor | None = None) -> Choice:  # noqa: ARG002 - that of every layer
         """The back end for an input, or for a long one like the parameters; training and evaluation have the same."""
         like = next(self.parameters()) if x is None else x
-        name, traced = type(self).__name__, followed(like.device.type)
+        traced = followed(like.device.type)
         # While a compiler follows, sizes may be symbols.
         states = None if x is None or traced else x.numel() // self.input_size
         request = Request(
-            name,
+            self.recurrence,
             self.backend,
-            beyond_vendor=(name,),
+            beyond_vendor=(self.recurrence,),
             vendor_only=(),
             beyond_fused=self._beyond_fused(),
             device=like.device.type,
@@ -95,4 +97,4 @@ class SingleLayer(nn.Module):
         """Which back end computes this layer and why, in one line."""
         choice = self.choose_backend(self.training)
         what = describe(choice.backend, next(self.parameters()).device.type)
-        return f"{type(self).__name__}: {choice.backend} ({what}): {choice.reason}"
+        return f"{self.recurrence}: {choice.backend} ({what}): {choice.reason}"

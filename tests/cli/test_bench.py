@@ -49,7 +49,7 @@ def test_a_table_of_recurrences_and_its_json(cli: Cli) -> None:
         }
         assert [row[size] for size in ("input", "hidden", "layers", "batch", "steps")] == [16, 16, 1, 2, 3]
         assert row["forward_ratio"] > 0
-    assert "12 row(s), all checked first; about 1 minute(s)" in result.stderr
+    assert "13 row(s), all checked first; about 1 minute(s)" in result.stderr
 
 
 def test_one_layer(cli: Cli) -> None:
@@ -89,6 +89,7 @@ def test_norms(norm: str, cli: Cli) -> None:
     [
         ("RHN", {"depth": 2, "rank": 3}),
         ("MogrifierLSTM", {"zoneout_cell": 0.1, "rounds": 0}),
+        ("FastSlow", {"recurrent_dropout": 0.1, "fast": 3}),
     ],
 )
 def test_layers_as_a_loop(cell: str, options: dict[str, Any], cli: Cli) -> None:

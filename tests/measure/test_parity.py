@@ -53,6 +53,7 @@ def test_options_and_layers(cell: str, options: dict[str, object]) -> None:
     [
         ("RHN", {"depth": 3, "zoneout_hidden": 0.2, "recurrent_dropout": 0.1, "norm": "layer"}),
         ("MogrifierLSTM", {"rank": 2, **ZONEOUT}),
+        ("FastSlow", {"fast": 3, "norm": "layer", **ZONEOUT}),
         ("LSTM", {"norm": "batch", **ZONEOUT}),
     ],
 )

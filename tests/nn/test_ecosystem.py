@@ -172,7 +172,7 @@ def test_compiled(name: str, training: bool) -> None:
         torch.testing.assert_close(gradient, expected[key.removeprefix("_orig_mod.")], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["LSTM, noisy", "GRU", "HMLSTM", "RHN", "MogrifierLSTM"])
+@pytest.mark.parametrize("name", ["LSTM, noisy", "GRU", "HMLSTM", "RHN", "MogrifierLSTM", "FastSlow"])
 def test_a_compiler_leaves_kernels_as_they_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = make(name)
     chosen = []

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from lsseq.measure.machine import Machine
     from lsseq.measure.stacks import StackCase
 
-_CELLS = ("LSTM", "GRU", "RNN", "HMLSTM", "RHN", "MogrifierLSTM")
+_CELLS = ("LSTM", "GRU", "RNN", "HMLSTM", "RHN", "MogrifierLSTM", "FastSlow")
 _STACKS = ("stochastic-depth", "swapout", "swapout-step", "drop-path", "locked-dropout")
 _OPTIONS = (
     *("zoneout_cell", "zoneout_hidden", "recurrent_dropout", "weight_dropout"),
     *("rank", "input_rank", "diagonal", "tied_rank", "norm", "reset"),
-    *("boundary_rates", "gradient", "depth", "rounds"),
+    *("boundary_rates", "gradient", "depth", "rounds", "fast"),
 )
 _SIZES = ("input", "hidden", "layers", "batch", "steps")
 
@@ -63,7 +63,7 @@ Examples:
 )
 @_rate("--zoneout-cell", "Rate at which c keeps its old value (all but GRU, RNN, RHN).")
 @_rate("--zoneout-hidden", "Rate at which h keeps its old value.")
-@_rate("--recurrent-dropout", "Rate of dropping candidates (LSTM, GRU, RHN, MogrifierLSTM).")
+@_rate("--recurrent-dropout", "Rate of dropping candidates (LSTM, GRU, RHN, MogrifierLSTM, FastSlow).")
 @_rate("--weight-dropout", "Rate of dropping hidden-to-hidden weights.")
 @click.option(
     "--rank",
@@ -85,6 +85,7 @@ Examples:
 @click.option("--gradient", type=click.Choice(["product", "select"]), help="Of the boundaries (HMLSTM).")
 @click.option("--depth", type=click.IntRange(1), metavar="K", help="Micro-layers (RHN)  [default: 4]")
 @click.option("--rounds", type=click.IntRange(0), metavar="N", help="Gatings (MogrifierLSTM)  [default: 5]")
+@click.option("--fast", type=click.IntRange(2), metavar="N", help="Fast cells (FastSlow)  [default: 2]")
 @click.option(
     "--backend", type=click.Choice(["auto", "cudnn", "fused", "reference"]), default="auto", show_default=True
 )

@@ -53,6 +53,8 @@ class FastSlow(SingleLayer):
         ValueError: fewer than two fast cells, sizes that do not fit, or a back end that cannot serve.
     """
 
+    recurrence = "FastSlow"
+
     def __init__(
         self,
         fast: Sequence[nn.Module],

@@ -12,6 +12,7 @@ from parity import assert_close, needs_kernels, poison_new_memory, weighted
 from torch import Tensor
 
 import lsseq.nn as lnn
+from lsseq.nn.explain import use_reference
 from lsseq.nn.kernels.cpu import native, sequence
 from lsseq.nn.state import flatten_state
 
@@ -74,9 +75,11 @@ def results(
 ) -> dict[str, Tensor]:
     """What a network gives, with gradients and without, and the gradients of a loss of it, by name; the reference of it
     is that of its cells too."""
+    for layer in (network, *network.fast, network.slow):
+        layer.backend = "auto"  # type: ignore[assignment]
     network.backend = backend
-    for cell in (*network.fast, network.slow):
-        cell.backend = "reference" if backend == "reference" else "auto"  # type: ignore[assignment]
+    if backend == "reference":
+        use_reference(network)
     x, states = data(network, steps, rows)
     names = ("h", "c", "slow h", "slow c")
     sources = {"x": x, **{f"initial {name}": state for name, state in zip(names, states, strict=True)}}
