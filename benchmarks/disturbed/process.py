@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,11 @@ class Command:
             time.sleep(0.001)
 
     def send(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
         if self.alive:
-            os.kill(self._process.pid or 0, number)
+            # It may end in between.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid or 0, number)
 
     @property
     def said(self) -> str:

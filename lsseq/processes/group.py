@@ -8,6 +8,7 @@ where the weights are those of a recurrence, complete only when the first step o
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,6 +149,9 @@ def joined(device: torch.device) -> Iterator[Processes]:
         torch.cuda.set_device(here)
         if dist.is_nccl_available():
             backend = "cpu:gloo,cuda:nccl"
+    # Its functions have the group as a default value: imported later, as optimisers do, they keep the group's threads,
+    # and a thread that wakes when the interpreter ends aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     place.store().add("here", 1)
     place.wait_for("here", size)
     with _told_apart():

@@ -153,6 +153,13 @@ def main(folder: Path) -> None:
             if processes.lead:
                 write_checkpoint(folder / name, *saved)
                 (folder / f"{name}.json").write_text(json.dumps({"said": said, "figures": figures}))
+    if processes.lead:
+        (folder / "threads.json").write_text(json.dumps(threads()))
+
+
+def threads() -> list[str]:
+    """The names of this process's threads; none where the system does not tell."""
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 
 
 if __name__ == "__main__":

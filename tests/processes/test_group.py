@@ -93,3 +93,9 @@ def test_who_is_alone_waits_for_nobody() -> None:
     with ALONE.lead_first():
         assert ALONE.lead
     assert recipe_of("adding").training.batch % 2 == 0
+
+
+def test_the_threads_of_the_connection_end_with_it(trained_by_two: Path) -> None:
+    """One that is left until the interpreter ends may abort the process then."""
+    left = json.loads((trained_by_two / "threads.json").read_text())
+    assert [name for name in left if "gloo" in name] == []
