@@ -12,12 +12,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lsseq.data.batches import Tokens
 from lsseq.model.embedding import TokenInput
 from lsseq.model.loss import each_nll, total_nll
 from lsseq.nn.cost import weight_flops
+from lsseq.nn.kernels.products import linear
 
 
 class OutputLayer(nn.Module, ABC):
@@ -92,7 +92,7 @@ class FullSoftmax(OutputLayer):
         return each_nll(features, self.matrix, self.bias, targets)
 
     def logits(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.matrix, self.bias)
+        return linear(features, self.matrix, self.bias)
 
     def flops(self) -> int:
         return 2 * self.matrix.numel()
