@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lsseq.runs import Metrics, RunFolder
@@ -28,8 +29,6 @@ class Journal:
     def __init__(self, folder: RunFolder, position: int, step: int) -> None:
         self._metrics = Metrics(folder.metrics, position)
         self._board = _board(folder, step)
-        self._hook = threading.excepthook
-        threading.excepthook = self._thread_failed
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Write a line with `step`, `epoch`, `split` and figures: numbers, or lists of them."""
@@ -51,17 +50,8 @@ class Journal:
 
     def close(self) -> None:
         self._metrics.close()
-        try:
-            if self._board is not None:
-                self._board.close()
-        finally:
-            threading.excepthook = self._hook
-
-    def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
-        """TensorBoard writes in a thread and raises what fails there, as on a full disk, again at the next call."""
-        handed_on = isinstance(failure.exc_value, OSError) and "tensorboard" in type(failure.thread).__module__
-        if not handed_on:
-            self._hook(failure)
+        if self._board is not None:
+            self._board.close()
 
 
 class Silence(Journal):
@@ -89,4 +79,19 @@ def _board(folder: RunFolder, step: int) -> SummaryWriter | None:
         # One that was built for another protobuf or numpy may raise nearly anything, and no training needs it.
         print(f"note: TensorBoard is broken and gets no figures: {error}", file=sys.stderr)
         return None
+    if not isinstance(threading.excepthook, _WriterHook):
+        threading.excepthook = _WriterHook(threading.excepthook)
     return SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
+
+
+@dataclass(frozen=True)
+class _WriterHook:
+    """TensorBoard writes in a thread, and raises what fails there, as on a full disk, again at the next call: that the
+    thread ends needs no traceback. It may end after the call, even after the training, so that this hook stays."""
+
+    other: Callable[[threading.ExceptHookArgs], object]
+
+    def __call__(self, failure: threading.ExceptHookArgs) -> None:
+        handed_on = isinstance(failure.exc_value, OSError) and "tensorboard" in type(failure.thread).__module__
+        if not handed_on:
+            self.other(failure)

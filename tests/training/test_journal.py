@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -59,6 +61,36 @@ def test_without_tensorboard(
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
     assert read_metrics(tmp_path / "metrics.jsonl") == [line(3) | {"lr": None}]
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_fails_in_tensorboards_thread_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pytest.importorskip("tensorboard.summary.writer.record_writer")
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda failure: told.append(failure.exc_value))
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.RecordWriter, "write", no_room)
+    before = set(threading.enumerate())
+
+    def failing() -> None:
+        journal = Journal(RunFolder(tmp_path), 0, 0)
+        for step in range(1000):
+            journal.write(line(step))
+            journal.sync()
+
+    with pytest.raises(OSError, match="No space left"):
+        failing()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    assert told == []
+
+    other = ValueError("of another thread")
+    thread = threading.Thread(target=lambda: (_ for _ in ()).throw(other))
+    thread.start()
+    thread.join()
+    assert told == [other]
 
 
 def test_a_broken_tensorboard_stops_no_training(
