@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from lsseq.errors import LsseqError, RequestError
+from lsseq.json_text import parse_json
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, digest_of, files
 
@@ -26,7 +27,7 @@ FILES: dict[Way, str] = {
 def kept_test(folder: RunFolder, recipe: Recipe, way: Way = "deterministic") -> dict[str, Any] | None:
     """The figures that were measured of the run's best checkpoint as it is now, or None."""
     try:
-        kept = json.loads((folder.path / FILES[way]).read_text(encoding="utf-8"))
+        kept = parse_json((folder.path / FILES[way]).read_text(encoding="utf-8"))
         return kept["figures"] if kept["of"] == _of(folder, recipe) else None
     except (OSError, ValueError, KeyError, TypeError, LsseqError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from pydantic import BaseModel, ConfigDict
+
 from lsseq.comparison.held_out import kept_test
 from lsseq.errors import LsseqError
+from lsseq.json_text import parse_json
 from lsseq.recipe import load_recipe, read_resolved
 from lsseq.recipe.catalogue import full_scale
 from lsseq.recipe.schema import Recipe
-from lsseq.runs import RunFolder, read_metrics, read_shapes, read_values
+from lsseq.runs import RunFolder, read_metrics, read_saved, read_shapes
 from lsseq.runs.checkpoint import MANIFEST
+from lsseq.runs.saved import Figure, Saved
 from lsseq.training.progress import HEADLINES
 
 Status = Literal["finished", "running", "stopped", "damaged"]
@@ -24,6 +27,7 @@ Status = Literal["finished", "running", "stopped", "damaged"]
 Figures = dict[str, Any]
 """F of the JSON interface, and perhaps `step`."""
 Value = TypeVar("Value")
+_NOTHING = Saved(step=0, epoch=0)
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def read_row(run: Path) -> Row:
     parameters = environment.get("parameters") or reader.parameters
     steps, epochs, seconds = _progress(last, lines)
     running = folder.in_use()
-    status: Status = "running" if running else "finished" if last.get("final") is not None else "stopped"
+    status: Status = "running" if running else "finished" if last.final is not None else "stopped"
     return Row(
         run=run,
         status="damaged" if reader.problems else status,
@@ -184,7 +188,7 @@ def read_row(run: Path) -> Row:
         epochs=epochs,
         seconds=seconds,
         tokens_per_second=_speed(last),
-        best=_best([best.get("best"), last.get("best"), *(line for line in lines if line.get("split") == "valid")]),
+        best=_best([best.best, last.best, *(line for line in lines if line.get("split") == "valid")]),
         test=None if recipe is None else kept_test(folder, recipe),
         samples=None if recipe is None else kept_test(folder, recipe, "samples"),
         dynamic=None if recipe is None else kept_test(folder, recipe, "dynamic"),
@@ -213,14 +217,14 @@ class _Reader:
             self.problems.append(f"{path.name} is damaged")
         return None
 
-    def checkpoint(self, folder: RunFolder, name: str) -> dict[str, Any]:
-        """The values of a checkpoint; none where it was not saved, or is broken."""
+    def checkpoint(self, folder: RunFolder, name: str) -> Saved:
+        """What a checkpoint says; that of the first step where it was not saved, or is broken."""
         path = folder.checkpoint(name)
         shapes = self.read(path / MANIFEST, lambda manifest: read_shapes(manifest.parent))
         if shapes is not None:
             # Numbers without dimensions are no parameters, but where an annealing stands.
             self.parameters = sum(math.prod(shape) for shape in shapes.values() if shape)
-        return self.read(path / MANIFEST, lambda manifest: read_values(manifest.parent)) or {}
+        return self.read(path / MANIFEST, lambda manifest: read_saved(manifest.parent)) or _NOTHING
 
 
 def _publisher(recipe: Recipe | None) -> Recipe | None:
@@ -230,32 +234,41 @@ def _publisher(recipe: Recipe | None) -> Recipe | None:
 
 
 def _environment(path: Path) -> dict[str, Any]:
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict):
         raise ValueError
     return values
 
 
+class _Line(BaseModel):
+    """What every line has; whatever else there is are figures, or `null` where they were not finite."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, Figure | list[Figure]]
+
+    step: int
+    epoch: int
+    split: str
+
+
 def _lines(path: Path) -> list[dict[str, Any]]:
     lines = read_metrics(path)
-    if not all(isinstance(line.get("step"), int) for line in lines):
-        raise ValueError
+    for line in lines:
+        _Line.model_validate(line)
     return lines
 
 
-def _progress(last: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> tuple[Any, Any, Any]:
+def _progress(last: Saved, lines: Sequence[Mapping[str, Any]]) -> tuple[Any, Any, Any]:
     """Steps, epochs and seconds, from the newest checkpoint or what was logged after it."""
     line = lines[-1] if lines else {}
-    if line.get("step", -1) > last.get("step", -1):
-        return line["step"], line.get("epoch"), line.get("seconds")
-    return last.get("step"), last.get("epoch"), last.get("loop", {}).get("clock", {}).get("total")
+    if last is _NOTHING or line.get("step", -1) > last.step:
+        return line.get("step"), line.get("epoch"), line.get("seconds")
+    return last.step, last.epoch, last.loop.clock and last.loop.clock.total
 
 
-def _speed(last: Mapping[str, Any]) -> float | None:
-    clock = last.get("loop", {}).get("clock")
-    if not clock or not last.get("tokens"):
-        return None
-    return float(last["tokens"] / max(clock["total"] - clock["aside"], 1e-9))
+def _speed(last: Saved) -> float | None:
+    clock = last.loop.clock
+    return last.tokens / max(clock.total - clock.aside, 1e-9) if clock is not None and last.tokens else None
 
 
 def _best(evaluations: Sequence[Mapping[str, Any] | None]) -> Figures | None:

@@ -17,7 +17,7 @@ from lsseq.model.recurrent import RecurrentModel
 from lsseq.nn.low_rank import load_dense
 from lsseq.recipe import Loaded, load_recipe
 from lsseq.recipe.schema import Recipe
-from lsseq.runs import RunFolder, load_run, load_task, read_values
+from lsseq.runs import RunFolder, load_run, load_task, read_saved
 from lsseq.training.device import choose_device
 from lsseq.training.session import start_run, train_recipe
 from lsseq.training.trial import try_recipe
@@ -122,7 +122,7 @@ def _slope(source: RunFolder) -> list[str]:
     slope = load_recipe(str(source.recipe)).recipe.model.boundary.slope
     if isinstance(slope, float):
         return []
-    return [f"model.boundary.slope={slope.at(read_values(source.checkpoint('best'))['epoch'])}"]
+    return [f"model.boundary.slope={slope.at(read_saved(source.checkpoint('best')).epoch)}"]
 
 
 def _tuning(recipe: Recipe, minutes: float) -> list[str]:

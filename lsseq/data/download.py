@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import http.client
+import lzma
 import shutil
 import sys
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
@@ -99,6 +101,9 @@ def _receive(url: str, part: Path, mark: Path, largest: int, progress: Progress)
     return total is None or have == total
 
 
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error)
+
+
 def extract(archive: Path, member: str, target: Path, *, largest: int) -> None:
     """Write one file of a .zip or tar archive to `target`.
 
@@ -114,7 +119,7 @@ def extract(archive: Path, member: str, target: Path, *, largest: int) -> None:
             shutil.copyfileobj(_Limited(file, largest), out, _CHUNK)
     except KeyError:
         raise FetchError(f"{archive.name} has no file {member}") from None
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError) as error:
+    except (OSError, EOFError, ValueError, *_BROKEN, RuntimeError) as error:
         raise FetchError(f"{archive.name} is damaged: {error}") from error
 
 

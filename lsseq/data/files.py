@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lsseq.data.text import Text, chunks
+from lsseq.json_text import parse_json
 from lsseq.resources import data_folder
 
 
@@ -72,7 +73,7 @@ def content(path: Path) -> Content:
     kept = data_folder() / "sums" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
     state = _state(path)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(kept.read_text(encoding="utf-8"))
+        known = parse_json(kept.read_text(encoding="utf-8"))
         if known["state"] == state:
             return Content(known["sha256"], known["size"])
     began = time.time_ns()

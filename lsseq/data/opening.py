@@ -23,6 +23,7 @@ from lsseq.data.tokens import Encoded, Written, encode_text, encoded_file, mappe
 from lsseq.data.vocabulary import Vocabulary, load_vocabulary
 from lsseq.data.vocabulary.building import build_vocabulary, check_order, settings
 from lsseq.errors import LsseqError
+from lsseq.json_text import parse_json
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Data
 from lsseq.resources import data_folder
@@ -242,7 +243,7 @@ def _empty(split: str, found: Found) -> KeyFault:
 def _read(folder: Path, found: Found, data: Data) -> TextData | None:
     """What a folder of tokens holds; None where it is missing or was damaged from outside."""
     try:
-        facts = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
+        facts = parse_json((folder / "tokens.json").read_text(encoding="utf-8"))
         vocabulary = load_vocabulary(folder)
         splits = {}
         for name, values in facts["splits"].items():

@@ -29,6 +29,7 @@ from lsseq.data.gather import fetched_files, files_from
 from lsseq.data.text import Text, UndecodableError, blocks, count_characters, decode
 from lsseq.data.vocabulary.words import END
 from lsseq.errors import RunError
+from lsseq.json_text import parse_json
 from lsseq.resources import data_folder
 
 FORMAT = "lsseq-corpus"
@@ -90,7 +91,7 @@ def find_prepared(corpus: Corpus) -> Prepared | None:
     """The corpus as it was prepared; None where it was not, was by another version, or is damaged."""
     folder = prepared_folder(corpus.name)
     try:
-        facts = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        facts = parse_json((folder / FILE).read_text(encoding="utf-8"))
         right = facts["format"] == FORMAT and facts["version"] == VERSION and facts["preparation"] == corpus.version
         for split, counted in facts["splits"].items():
             right = right and content(folder / f"{split}.txt").sha256 == counted["sha256"]

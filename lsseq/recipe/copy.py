@@ -25,8 +25,9 @@ def copy_recipe(name_or_path: str, destination: Path | None = None, *, force: bo
         target /= source.name if source.name != "recipe.yaml" else f"{source.parent.name}.yaml"
     if target.exists() and (not force or target.resolve() == source):
         raise RequestError(f"`{target}` is already there", Place(shown_path(target)), hint="--force replaces it")
+    bases = extended(source)  # Which refuses what is no recipe.
     lines = source.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-    for place, base in reversed(extended(source)):
+    for place, base in reversed(bases):
         row, start = (place.line or 1) - 1, (place.column or 1) - 1
         name = catalogue.name_of(base) or Path(os.path.relpath(base, target.resolve().parent)).as_posix()
         lines[row] = f"{lines[row][:start]}{name}{lines[row][start + place.width :]}"

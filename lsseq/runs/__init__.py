@@ -15,3 +15,4 @@ from lsseq.runs.load import load_run as load_run
 from lsseq.runs.load import load_task as load_task
 from lsseq.runs.metrics import Metrics as Metrics
 from lsseq.runs.metrics import read_metrics as read_metrics
+from lsseq.runs.saved import read_saved as read_saved

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsseq.errors import RunError
+from lsseq.json_text import parse_json
 from lsseq.runs import files
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], 
 def _tidy(folder: Path) -> None:
     """Remove what the manifest does not name: the old files, or the new ones of a write that failed or was killed."""
     try:
-        kept = {MANIFEST} | {entry["name"] for entry in _manifest(folder).values()}
+        entries = _manifest(folder)
+        kept = {MANIFEST} | {_entry_of(folder, entries, group)[0].name for group in entries}
     except RunError:
         return
     files.remove(path for path in folder.iterdir() if path.name not in kept)
@@ -80,12 +82,12 @@ def read_checkpoint(
     """
     contents = _read(folder, [*groups, VALUES])
     tensors = {group: _from_safetensors(folder, contents[group], device) for group in groups}
-    return tensors, _values(contents)
+    return tensors, _values(folder, contents)
 
 
 def read_values(folder: Path) -> dict[str, Any]:
     """The values of a checkpoint alone, without torch. Raises as `read_checkpoint` does."""
-    return _values(_read(folder, [VALUES]))
+    return _values(folder, _read(folder, [VALUES]))
 
 
 def read_shapes(folder: Path, group: str = "weights") -> dict[str, tuple[int, ...]]:
@@ -100,12 +102,15 @@ def read_shapes(folder: Path, group: str = "weights") -> dict[str, tuple[int, ..
         path, size, _ = _entry_of(folder, entries, group)
         with path.open("rb") as file:
             if (found := os.fstat(file.fileno()).st_size) != size:
-                raise _damaged(path, f"it holds {found} bytes instead of {size}")
+                raise damaged(path, f"it holds {found} bytes instead of {size}")
             try:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-                return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+                header = parse_json(file.read(int.from_bytes(file.read(8), "little")))
+                shapes = {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+                if not all(isinstance(size, int) for shape in shapes.values() for size in shape):
+                    raise TypeError("a shape that is none")
+                return shapes
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
-                raise _damaged(path, f"its tensors cannot be read ({error})") from error
+                raise damaged(path, f"its tensors cannot be read ({error})") from error
 
     return _with_manifest(folder, shapes)
 
@@ -115,8 +120,13 @@ def digest_of(folder: Path, group: str = "weights") -> str:
     return str(_entry_of(folder, _manifest(folder), group)[2])
 
 
-def _values(contents: Mapping[str, bytes]) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(contents[VALUES])
+def _values(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Any]:
+    try:
+        values = parse_json(contents[VALUES])
+    except ValueError as error:
+        raise damaged(folder, f"its values cannot be read ({error})") from error
+    if not isinstance(values, dict):
+        raise damaged(folder, "its values are no JSON object")
     return values
 
 
@@ -137,14 +147,14 @@ def _with_manifest(folder: Path, read: Callable[[Mapping[str, Any]], Value]) -> 
         except FileNotFoundError as error:
             # A training that goes on may have replaced the checkpoint between the manifest and the file.
             if attempt == _TRIES - 1 or _manifest(folder) == entries:
-                raise _damaged(Path(error.filename), "it is missing") from error
+                raise damaged(Path(error.filename), "it is missing") from error
     raise AssertionError("unreachable")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = parse_json(path.read_bytes())
         entries: dict[str, Any] = manifest["files"]
         known = manifest["format"] == FORMAT
     except FileNotFoundError as error:
@@ -155,7 +165,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
             hint=f"it has {' and '.join(others)}: --checkpoint {others[0]}" if others else "it was not trained yet",
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, "it is not the JSON object that it should be") from error
+        raise damaged(path, "it is not the JSON object that it should be") from error
     if not known:
         raise RunError(f"{path} was written by a newer lsseq (format {manifest['format']}, known: {FORMAT})")
     return entries
@@ -165,22 +175,25 @@ def _entry_of(folder: Path, entries: Mapping[str, Any], group: str) -> tuple[Pat
     """Path, bytes and SHA-256 of a group's file."""
     try:
         name, size, digest = (entries[group][key] for key in ("name", "bytes", "sha256"))
+        if Path(name).name != name or name in ("", "..", "."):
+            raise ValueError("no file beside it")
         return folder / name, size, digest
-    except (KeyError, TypeError) as error:
-        raise _damaged(folder / MANIFEST, f"it names no file for `{group}`") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(folder / MANIFEST, f"it names no file for `{group}`") from error
 
 
 def _verified(folder: Path, entries: Mapping[str, Any], group: str) -> bytes:
     path, size, digest = _entry_of(folder, entries, group)
     content = path.read_bytes()
     if len(content) != size:
-        raise _damaged(path, f"it holds {len(content)} bytes instead of {size}")
+        raise damaged(path, f"it holds {len(content)} bytes instead of {size}")
     if hashlib.sha256(content).hexdigest() != digest:
-        raise _damaged(path, "its SHA-256 is not the one in checkpoint.json")
+        raise damaged(path, "its SHA-256 is not the one in checkpoint.json")
     return content
 
 
-def _damaged(path: Path, what: str) -> RunError:
+def damaged(path: Path, what: str) -> RunError:
+    """The error about a checkpoint, or a file of it, with a word on the other one."""
     other = "last" if path.parent.name == "best" else "best"
     spare = path.parent.with_name(other) / MANIFEST
     return RunError(
@@ -215,9 +228,9 @@ def _from_safetensors(folder: Path, content: bytes, device: str) -> dict[str, Te
 
     try:
         tensors: dict[str, Tensor] = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        aliases: dict[str, str] = json.loads(header["__metadata__"]["lsseq"])[_ALIASES]
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise _damaged(folder, f"its tensors cannot be read ({error})") from error
-    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-    return tensors | {name: tensors[target] for name, target in aliases.items()}
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        aliases: dict[str, str] = parse_json(header["__metadata__"]["lsseq"])[_ALIASES]
+        tensors |= {name: tensors[target] for name, target in aliases.items()}
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(folder, f"its tensors cannot be read ({error})") from error
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lsseq.errors import RequestError, RunError
 from lsseq.runs.checkpoint import read_checkpoint
 from lsseq.runs.folder import RunFolder
+from lsseq.runs.saved import saved
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,11 +70,13 @@ def load_run(run: str | os.PathLike[str], checkpoint: str = "best", device: str 
             f"{folder} was trained on the task `{recipe.data.task.kind}`; it is no language model",
             hint=f"`lsseq eval {folder}` measures it",
         )
-    tensors, values = read_checkpoint(folder.checkpoint(checkpoint), ["weights"], device)
+    path = folder.checkpoint(checkpoint)
+    tensors, values = read_checkpoint(path, ["weights"], device)
+    step = saved(values, path).step
     vocabulary = load_vocabulary(folder.path)
     model = build_model(recipe.model, len(vocabulary)).to(device)
     _fill(model, tensors["weights"], folder, checkpoint)
-    return LoadedRun(folder, recipe, vocabulary, model.eval(), int(values["step"]), values)
+    return LoadedRun(folder, recipe, vocabulary, model.eval(), step, values)
 
 
 def load_task(run: str | os.PathLike[str], checkpoint: str = "best", device: str = "cpu") -> LoadedTask:

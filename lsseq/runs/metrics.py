@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lsseq.errors import Place, RunError
+from lsseq.json_text import parse_json
 from lsseq.runs import files
 
 
@@ -58,7 +59,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     read: list[dict[str, Any]] = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError:
             value = None
         if not isinstance(value, dict):

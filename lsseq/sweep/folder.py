@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lsseq.errors import RequestError, RunError
+from lsseq.json_text import parse_json
 from lsseq.recipe import dump_recipe
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, files
@@ -100,7 +101,7 @@ class SweepFolder:
             RunError: the file is damaged.
         """
         try:
-            return Settings(**json.loads(self.settings_file.read_text(encoding="utf-8")))
+            return Settings(**parse_json(self.settings_file.read_text(encoding="utf-8")))
         except (FileNotFoundError, NotADirectoryError):
             raise RequestError(
                 f"there is no sweep to resume in `{self.path}`", hint="without --resume a new one starts"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shlex
 import subprocess
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 import lsseq
+from lsseq.json_text import parse_json
 from lsseq.measure.machine import machine_name
 from lsseq.model.cost import count_parameters
 from lsseq.nn import explain
@@ -73,7 +73,7 @@ def _shown(value: Any) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None

@@ -23,6 +23,7 @@ from lsseq.recipe import Loaded, dump_recipe, load_recipe
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, read_checkpoint, write_checkpoint
 from lsseq.runs.checkpoint import MANIFEST
+from lsseq.runs.saved import saved
 from lsseq.training.budget import Budget
 from lsseq.training.device import MixedPrecision, choose_device
 from lsseq.training.environment import environment, note_environment
@@ -232,14 +233,15 @@ def _measure(model: SequenceModel, work: Work, device: torch.device, processes: 
 
 def _restore(state: LoopState, folder: RunFolder, work: Work) -> None:
     tensors, values = read_checkpoint(folder.checkpoint("last"), ["weights", "training"])
-    if values["loop"]["text"] != work.fingerprint:
-        raise RequestError(
-            f"the text is not the one that {folder} was trained on: {work.source}",
-            hint="its files were changed; restore them, or start a new run",
-        )
+    saved(values, folder.checkpoint("last"))
     try:
+        if values["loop"]["text"] != work.fingerprint:
+            raise RequestError(
+                f"the text is not the one that {folder} was trained on: {work.source}",
+                hint="its files were changed; restore them, or start a new run",
+            )
         state.restore(tensors, values)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise RunError(
             f"the checkpoint of {folder} does not fit its recipe: {error}",
             hint="another version of lsseq wrote it, or its recipe.yaml was changed",

@@ -98,6 +98,12 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 def one(run: Path, pattern: str) -> Path:
     (found,) = run.glob(pattern)
     return found
@@ -115,6 +121,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "line of metrics": (lambda run: (run / "metrics.jsonl").write_text("{}\n[1]\n{}\n"), "metrics.jsonl:2"),
     "step of metrics": (lambda run: (run / "metrics.jsonl").write_text('{"split": "train"}\n'), "metrics.jsonl"),
+    "number of a step": (lambda run: edit(run / "metrics.jsonl", '"step": 2', '"step": "2"'), "metrics.jsonl"),
+    "figure of metrics": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": "x", "old": '), "metrics.jsonl"),
+    "deep metrics": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": ' + "[" * 9999), "metrics.jsonl"),
     "environment": (lambda run: (run / "environment.json").write_text("[]"), "environment.json"),
     "binary environment": (lambda run: (run / "environment.json").write_bytes(b"\xff"), "environment.json"),
     "weights": (lambda run: cut(one(run, "checkpoints/best/weights-*")), "weights-"),

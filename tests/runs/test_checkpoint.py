@@ -194,6 +194,72 @@ def test_damage_is_named(tmp_path: Path, group: str, how: str, message: str) -> 
     assert caught.value.hint == "the checkpoint `last` of this run is a separate copy"
 
 
+def reseal(folder: Path, group: str, content: bytes) -> None:
+    """Put another content in the place of a group's file, with the right sum, as anyone can."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    entry = manifest["files"][group]
+    (folder / entry["name"]).write_bytes(content)
+    entry |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def of_tensors(header: object) -> bytes:
+    """A safetensors file with this header, and 8 bytes of tensors."""
+    written = json.dumps(header).encode()
+    return len(written).to_bytes(8, "little") + written + bytes(8)
+
+
+def with_aliases(text: str) -> dict[str, object]:
+    return {"__metadata__": {"lsseq": text}}
+
+
+ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("group", "content", "message"),
+    [
+        ("values", b"{", "its values cannot be read (Expecting"),
+        ("values", b"[" * 100_000, "its values cannot be read (it is nested too deeply)"),
+        ("values", b"[1]", "its values are no JSON object"),
+        ("weights", b"", "its tensors cannot be read"),
+        ("weights", b"\xff" * 40, "its tensors cannot be read"),
+        ("weights", of_tensors({"a": ENTRY}), "its tensors cannot be read"),
+        ("weights", of_tensors({"a": ENTRY | {"shape": [3]}}), "its tensors cannot be read"),
+        ("weights", of_tensors({"a": ENTRY} | with_aliases("5")), "its tensors cannot be read"),
+        ("weights", of_tensors({"a": ENTRY} | with_aliases('{"aliases": [1]}')), "its tensors cannot be read"),
+        ("weights", of_tensors({"a": ENTRY} | with_aliases('{"aliases": {"b": "c"}}')), "cannot be read ('c')"),
+    ],
+)
+def test_damage_with_the_right_sum_is_named(tmp_path: Path, group: str, content: bytes, message: str) -> None:
+    write_checkpoint(tmp_path, tensors(), {"step": 1})
+    reseal(tmp_path, group, content)
+    with pytest.raises(RunError) as caught:
+        read_checkpoint(tmp_path)
+    assert caught.value.message.startswith(f"the checkpoint is damaged: {tmp_path}")
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize("shape", ["ab", [1.5], ["2"], 3, None])
+def test_a_shape_that_is_none(tmp_path: Path, shape: object) -> None:
+    write_checkpoint(tmp_path, tensors(), {"step": 1})
+    reseal(tmp_path, "weights", of_tensors({"a": {"shape": shape}}))
+    with pytest.raises(RunError, match="its tensors cannot be read"):
+        read_shapes(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../other", "/etc/passwd", "a/b", "..", ""])
+def test_a_manifest_names_files_beside_it_alone(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "last"
+    write_checkpoint(folder, tensors(), {"step": 1})
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (tmp_path / "other").write_bytes((folder / manifest["files"]["weights"]["name"]).read_bytes())
+    manifest["files"]["weights"]["name"] = name
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match="it names no file for `weights`"):
+        read_checkpoint(folder)
+
+
 def test_no_checkpoint_says_which_there_are(tmp_path: Path) -> None:
     run = tmp_path / "run"
     write_checkpoint(run / "checkpoints" / "last", tensors(), {})

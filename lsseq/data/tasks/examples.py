@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lsseq.data.batches import Batch
 from lsseq.errors import RunError
+from lsseq.json_text import parse_json
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 FILE = "task.json"
@@ -55,7 +56,7 @@ class Form:
         """
         path = folder / FILE
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(path.read_text(encoding="utf-8"))
             classes = None if values["classes"] is None else tuple(map(str, values["classes"]))
             return cls(int(values["inputs"]), bool(values["symbols"]), classes, values["ignored"])
         except FileNotFoundError:

@@ -9,7 +9,6 @@ further key. `sentencepiece` has `model`, the name of the model file beside it, 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lsseq.data.vocabulary.pieces import SentencePieceVocabulary
 from lsseq.data.vocabulary.symbols import ByteVocabulary, CharVocabulary
 from lsseq.data.vocabulary.words import WordVocabulary
 from lsseq.errors import RunError
+from lsseq.json_text import parse_json
 
 
 def load_vocabulary(folder: Path) -> Vocabulary:
@@ -32,7 +32,7 @@ def load_vocabulary(folder: Path) -> Vocabulary:
 def load_vocabulary_file(path: Path) -> Vocabulary:
     """The same for a vocabulary.json of any name."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
         return _from_values(values, path)
     except FileNotFoundError as error:
         raise RunError(f"the vocabulary file {error.filename} is missing") from None

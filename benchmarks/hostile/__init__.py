@@ -1,0 +1,1 @@
+"""Damaged and hostile input, and a cage in which lsseq reads it."""
