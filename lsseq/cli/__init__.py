@@ -19,8 +19,10 @@ from lsseq.cli.common import VerbGroup
 from lsseq.errors import Interrupted, LsseqError, RequestError, RunError, render
 from lsseq.processes.place import speaks_first
 
-_NO_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)
-"""How torch says that memory ran out, on the CPU and on CUDA."""
+_NO_MEMORY = re.compile(
+    "can't allocate memory|out of memory|size calculation overflowed|overflow when unpacking", re.IGNORECASE
+)
+"""How torch says that memory ran out, on the CPU and on CUDA, and that no machine has as much."""
 
 
 class Verbs(VerbGroup):
@@ -91,7 +93,7 @@ def _as_lsseq_error(error: Exception) -> LsseqError | None:
         return RunError(f"no permission{_file_of(error)}: {error.strerror}")
     if isinstance(error, OSError) and error.strerror:
         return RunError(f"{error.strerror}{_file_of(error)}", hint="--debug shows where")
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | TypeError) and _NO_MEMORY.search(str(error))):
         return RunError(
             "there is not enough memory", hint="lower model.hidden, model.layers, training.batch or training.bptt"
         )

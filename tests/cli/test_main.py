@@ -83,6 +83,8 @@ def test_a_defect_is_named_and_shown_in_full_on_request(run, failing) -> None:
         (MemoryError(), "error: there is not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: …"), "error: there is not enough memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), "error: there is not enough memory"),
+        (RuntimeError("Storage size calculation overflowed with sizes=[9, 9]"), "error: there is not enough memory"),
+        (TypeError("zeros(): … Overflow when unpacking long long"), "error: there is not enough memory"),
         (
             PermissionError(errno.EACCES, "Permission denied", "/data/x"),
             "error: no permission (/data/x): Permission denied",
