@@ -93,7 +93,9 @@ def _as_lsseq_error(error: Exception) -> LsseqError | None:
         return RunError(f"no permission{_file_of(error)}: {error.strerror}")
     if isinstance(error, OSError) and error.strerror:
         return RunError(f"{error.strerror}{_file_of(error)}", hint="--debug shows where")
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | TypeError) and _NO_MEMORY.search(str(error))):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | TypeError) and _NO_MEMORY.search(str(error))
+    ):
         return RunError(
             "there is not enough memory", hint="lower model.hidden, model.layers, training.batch or training.bptt"
         )
