@@ -82,8 +82,10 @@ def cases(
         write(case.files, work)
         outcome = cage.run(case.action, may_last=case.may_last)
         found = list(outcome.found)
-        if sorted(path.name for path in folder.iterdir()) != ["home", "work"]:
-            found.append("a file beside its folder")
+        for path in folder.iterdir():
+            if path not in (work, home):
+                found.append(f"{path.name} beside its folder")
+                path.rename(home / f"{number}-{path.name}")
         if number in real and case.arguments is not None:
             write(case.files, work)
             found += _by_command(case.arguments, outcome.code, limits.seconds)

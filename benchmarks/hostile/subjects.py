@@ -301,7 +301,9 @@ def _values(generator: random.Random) -> Iterator[str]:
         "true",
         "lstm",
     )
-    odd = [word.decode("latin-1") for word in (*mutations.ODD_WORDS, *mutations.ODD_BYTES, *mutations.ODD_YAML[:16])]
+    words = (*mutations.ODD_WORDS, *mutations.ODD_BYTES, *mutations.ODD_YAML[:16])
+    # Whoever types a path means it.
+    odd = [word.decode("latin-1") for word in words if b"/" not in word]
     while True:
         yield generator.choice(right) if generator.random() < 0.6 else generator.choice([*odd, "-", "--", "=", "a=b"])
 
