@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import click
 
 from lsseq.errors import RequestError, nearest
 
+_COUNT = re.compile("0*[1-9][0-9]{0,8}")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -35,6 +37,11 @@ class VerbGroup(click.Group):
 def json_option(function: Function) -> Function:
     """`--json`: one JSON object on standard output and nothing else there."""
     return click.option("as_json", "--json", is_flag=True, help="Print one JSON object.")(function)
+
+
+def count(text: str) -> int | None:
+    """A whole number from 1 to below 10^9; None where the text is none."""
+    return int(text) if _COUNT.fullmatch(text.strip()) else None
 
 
 def say(message: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from lsseq.cli.common import cost_line
+from lsseq.cli.common import cost_line, count
 from lsseq.cli.curve import save_curve
 from lsseq.errors import RequestError
 
@@ -22,10 +22,10 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     """An option's whole numbers from 1 on, separated by commas; () for the word `all`."""
     if value is None or value == "all":
         return None if value is None else ()
-    parts = value.split(",")
-    if not all(part.strip().isdecimal() and int(part) >= 1 for part in parts):
+    found = [number for number in map(count, value.split(",")) if number is not None]
+    if len(found) < value.count(",") + 1:
         raise click.BadParameter(f"{value!r} is not a number from 1 on, nor several with commas", ctx, param)
-    return tuple(dict.fromkeys(map(int, parts)))
+    return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from lsseq.errors import LsseqError, RequestError
 from lsseq.json_text import parse_json
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, digest_of, files
+from lsseq.runs.saved import Figure
 
 Way = Literal["deterministic", "samples", "dynamic"]
 """The model as it was trained, the mean over draws of its noise, or dynamic evaluation."""
@@ -28,9 +31,27 @@ def kept_test(folder: RunFolder, recipe: Recipe, way: Way = "deterministic") -> 
     """The figures that were measured of the run's best checkpoint as it is now, or None."""
     try:
         kept = parse_json((folder.path / FILES[way]).read_text(encoding="utf-8"))
-        return kept["figures"] if kept["of"] == _of(folder, recipe) else None
+        _Measured.model_validate(kept["figures"])
+        figures: dict[str, Any] | None = kept["figures"] if kept["of"] == _of(folder, recipe) else None
     except (OSError, ValueError, KeyError, TypeError, LsseqError):
         return None
+    return figures
+
+
+class _Measured(BaseModel):
+    """What is shown of kept figures; there are others."""
+
+    model_config = ConfigDict(strict=True)
+
+    nll: Figure = None
+    perplexity: Figure = None
+    bpc: Figure = None
+    bpb: Figure = None
+    accuracy: Figure = None
+    mse: Figure = None
+    interval: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] | None = None
+    single: dict[str, Figure] | None = None
+    samples: int | None = None
 
 
 def measure_test(

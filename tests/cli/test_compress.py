@@ -193,6 +193,10 @@ def test_a_task(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [
         (["dense", "--rank", "16"], "error: rank 16 is not below the 16 units of a layer of runs/dense"),
         (["dense", "--rank", "4,x"], "error: Invalid value for '--rank': `x` is no rank; such as 32, or 16,32,64"),
+        (
+            ["dense", "--rank", "9" * 20],
+            f"error: Invalid value for '--rank': `{'9' * 20}` is no rank; such as 32, or 16,32,64",
+        ),
         (["dense", "--rank", "0"], "error: Invalid value for '--rank': `0` is no rank; such as 32, or 16,32,64"),
         (["dense", "--tune", "1"], "error: --diagonal, --tied, --tune and --run need --rank"),
         (["dense", "--rank", "2", "--run", "runs/dense"], "error: the run folder runs/dense exists already"),

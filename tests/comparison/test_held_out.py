@@ -50,7 +50,10 @@ def test_figures_of_other_weights_or_settings_do_not_count(runs: Path) -> None:
     (run / "recipe.yaml").write_text(recipe.replace("  streams: 1\n", "  streams: 2\n"), encoding="utf-8")
     assert read_row(run).test is None
     (run / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    for broken in ("", "[]", "{}", whole.replace(json.loads(whole)["of"]["weights"], "0" * 64)):
+    other_weights = whole.replace(json.loads(whole)["of"]["weights"], "0" * 64)
+    no_figure = json.dumps(json.loads(whole) | {"figures": {"nll": "x"}})
+    no_interval = json.dumps(json.loads(whole) | {"figures": {"nll": 1.0, "interval": {"nll": 5}}})
+    for broken in ("", "[]", "{}", other_weights, no_figure, no_interval):
         kept.write_text(broken, encoding="utf-8")
         assert read_row(run).test is None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import json_option, print_json, say
+from lsseq.cli.common import count, json_option, print_json, say
 from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
@@ -23,11 +23,12 @@ ENERGIES = (0.5, 0.9, 0.99)
 
 def _ranks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[int]:
     """Those of all `--rank R` and `--rank R,R,R`, in order."""
-    parts = [part.strip() for group in given for part in group.split(",")]
-    for part in parts:
-        if not part.isdecimal() or int(part) == 0:
-            raise click.BadParameter(f"`{part}` is no rank; such as 32, or 16,32,64")
-    return sorted({int(part) for part in parts})
+    found = set()
+    for part in (part for group in given for part in group.split(",")):
+        if (rank := count(part)) is None:
+            raise click.BadParameter(f"`{part.strip()}` is no rank; such as 32, or 16,32,64")
+        found.add(rank)
+    return sorted(found)
 
 
 @click.command(
