@@ -258,9 +258,12 @@ def _trained(folder: Path, name: str) -> Files:
 
 
 def command_line(generator: random.Random) -> list[str]:
-    """A verb with some of its options, values that are right or not, and keys of recipes. Without `bench` and `doctor`,
-    which time what this machine has, and `sweep`, which trains as often as it is told."""
-    verbs = ["train", "eval", "data", "generate", "compare", "boundaries", "recipes", "export", "compress"]
+    """A verb with some of its options, values that are right or not, and keys of recipes.
+
+    Without those that take long whatever is given: `bench` and `doctor`, which time what this machine has, `sweep`,
+    which trains as often as it is told, `export` in all its forms, and `--watch`.
+    """
+    verbs = ["train", "eval", "data", "generate", "compare", "boundaries", "recipes", "compress"]
     verb = generator.choice(verbs)
     words = [verb]
     command: Any = group.get_command(click.Context(group), verb)
@@ -269,11 +272,11 @@ def command_line(generator: random.Random) -> list[str]:
         words.append(inner)
         command = command.commands[inner]
     values = _values(generator)
-    for parameter in generator.sample(command.params, min(len(command.params), generator.choice((0, 1, 1, 2, 3)))):
-        if parameter.opts[0].startswith("--"):
-            words.append(parameter.opts[0])
-            if not getattr(parameter, "is_flag", False) or generator.random() < 0.05:
-                words.append(next(values))
+    options = [one for one in command.params if one.opts[0].startswith("--") and one.name != "watch"]
+    for option in generator.sample(options, min(len(options), generator.choice((0, 1, 1, 2, 3)))):
+        words.append(option.opts[0])
+        if not option.is_flag or generator.random() < 0.05:
+            words.append(next(values))
     if generator.random() < 0.8:
         words.append("recipe.yaml" if verb in ("train", "recipes") else "run")
     words += [next(values) for _ in range(generator.choice((0, 0, 0, 1, 2)))]

@@ -255,6 +255,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     lines = read_metrics(path)
     for line in lines:
         _Line.model_validate(line)
+        if any(isinstance(line.get(name), list) for name in HEADLINES):
+            raise ValueError
     return lines
 
 

@@ -165,6 +165,8 @@ def _remove_beginning(path: Path) -> None:
 
 
 def _free_name(path: Path) -> Path:
+    if path.name in ("", ".."):  # Of `.`, `..` and the root, which have no name of their own.
+        path /= "run"
     return next(free for n in range(2, 10_000) if not (free := path.with_name(f"{path.name}-{n}")).exists())
 
 

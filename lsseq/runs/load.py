@@ -100,10 +100,10 @@ def load_task(run: str | os.PathLike[str], checkpoint: str = "best", device: str
 
 
 def _open(run: str | os.PathLike[str]) -> tuple[RunFolder, Recipe]:
-    from lsseq.recipe import load_recipe
+    from lsseq.recipe import read_resolved
 
     folder = RunFolder.open(run)
-    return folder, load_recipe(str(folder.recipe)).recipe
+    return folder, read_resolved(folder.recipe)
 
 
 def _fill(model: SequenceModel, weights: Mapping[str, Tensor], folder: RunFolder, checkpoint: str) -> None:

@@ -12,7 +12,7 @@ from lsseq.runs.checkpoint import damaged, read_values
 
 Count = Annotated[int, Field(ge=0)]
 Figure = float | None
-Figures = dict[str, Figure | list[Figure]]
+Figures = dict[str, Figure]
 
 
 class _Part(BaseModel):

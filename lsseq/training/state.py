@@ -18,6 +18,7 @@ from lsseq.processes.group import ALONE, Processes
 from lsseq.recipe.schema import Training
 from lsseq.training.averaging import Averaging
 from lsseq.training.device import MixedPrecision
+from lsseq.training.kinds import require_kinds
 from lsseq.training.meter import Clock, Meter
 from lsseq.training.nonfinite import Skips
 from lsseq.training.optimizer import build_optimizer, optimizer_state, restore_optimizer
@@ -143,31 +144,33 @@ class LoopState:
             **flatten_state(map_state(self.processes.gather_rows, self.recurrent), "recurrent"),
             **self.generators(),
         }
-        values = self.values() | {
-            "loop": {
-                "text": self.text,
-                "windows": self.windows.position(),
-                "schedule": self.schedule.state(),
-                "averaging": self.averaging.state(),
-                "scaler": self.precision.scaler.state_dict(),
-                "meter": self.meter.state(),
-                "clock": self.clock.state(),
-                "patience": self.patience.state(),
-                "skips": self.skips.state(),
-                "line_position": self.line_position,
-                "lr": self.lr,
-                "told": {name: value.tolist() for name, value in self.told.items()},
-                "epoch_ended": self.epoch_ended,
-                "to_evaluate": self.to_evaluate,
-                "metrics_bytes": self.metrics_bytes,
-                "latest": self.latest,
-            }
-        }
+        values = self.values() | {"loop": self._loop()}
         return {"weights": self.weights(), "training": training}, values
+
+    def _loop(self) -> dict[str, Any]:
+        return {
+            "text": self.text,
+            "windows": self.windows.position(),
+            "schedule": self.schedule.state(),
+            "averaging": self.averaging.state(),
+            "scaler": self.precision.scaler.state_dict(),
+            "meter": self.meter.state(),
+            "clock": self.clock.state(),
+            "patience": self.patience.state(),
+            "skips": self.skips.state(),
+            "line_position": self.line_position,
+            "lr": self.lr,
+            "told": {name: value.tolist() for name, value in self.told.items()},
+            "epoch_ended": self.epoch_ended,
+            "to_evaluate": self.to_evaluate,
+            "metrics_bytes": self.metrics_bytes,
+            "latest": self.latest,
+        }
 
     def restore(self, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> None:
         """Go on from what `save` returned."""
         training, loop = tensors["training"], values["loop"]
+        require_kinds(self._loop(), loop, "loop")
         self.model.load_state_dict(tensors["weights"])
         self.averaging.restore(loop["averaging"], _without("own", training))
         restore_optimizer(self.optimizer, _without("optimizer", training))

@@ -123,6 +123,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "step of metrics": (lambda run: (run / "metrics.jsonl").write_text('{"split": "train"}\n'), "metrics.jsonl"),
     "number of a step": (lambda run: edit(run / "metrics.jsonl", '"step": 2', '"step": "2"'), "metrics.jsonl"),
     "figure of metrics": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": "x", "old": '), "metrics.jsonl"),
+    "list for a figure": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": [1], "old": '), "metrics.jsonl"),
     "deep metrics": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": ' + "[" * 9999), "metrics.jsonl"),
     "environment": (lambda run: (run / "environment.json").write_text("[]"), "environment.json"),
     "binary environment": (lambda run: (run / "environment.json").write_bytes(b"\xff"), "environment.json"),

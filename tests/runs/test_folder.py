@@ -192,3 +192,12 @@ def test_a_folder_is_in_use_while_it_is_claimed() -> None:
     # To ask does not keep anybody out.
     with RunFolder.claim(run.path, resume=True):
         pass
+
+
+@pytest.mark.parametrize("name", ["", ".", "inner/.."])
+def test_a_folder_without_a_name_of_its_own(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match="is not a run folder") as caught, RunFolder.claim(Path(name), resume=False):
+        pass
+    assert caught.value.hint == f"choose another: --run {Path(name) / 'run-2'}"

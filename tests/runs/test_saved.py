@@ -17,7 +17,7 @@ VALUES: dict[str, Any] = {
     "step": 3,
     "epoch": 1,
     "tokens": 90,
-    "best": {"step": 2, "nll": 0.5, "boundary_rate": [0.25, None]},
+    "best": {"step": 2, "nll": 0.5, "bpc": None},
     "loop": {"clock": {"total": 2, "aside": 0.5}, "windows": [1, "x"]},
     "of a later version": {},
 }
@@ -45,6 +45,7 @@ def test_little_is_needed(tmp_path: Path) -> None:
         ("epoch", 1.5, "epoch: "),
         ("best", [1], "best: "),
         ("best", {"nll": "x"}, "best.nll"),
+        ("best", {"nll": [1.0]}, "best.nll"),
         ("final", {"nll": {}}, "final.nll"),
         ("loop", {"clock": {"total": "x", "aside": 0}}, "loop.clock.total: "),
         ("loop", 5, "loop: "),
