@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""A surrogate, which makes a character with another one beside it."""
 _DIGITS = 40
 """Of the longest integer; generators of random numbers have states of 128 bits."""
 
@@ -13,12 +16,17 @@ def parse_json(text: str | bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is none, is nested too deeply, or has an integer of very many digits.
+        ValueError: it is none, is nested too deeply, or has an integer of very many digits or half of a character.
     """
     try:
-        return json.loads(text, parse_int=_integer)
+        value = json.loads(text, parse_int=_integer)
+        if _HALF.search(text if isinstance(text, str) else text.decode("latin-1")):
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it has half of a character, which no text can have") from None
+    return value
 
 
 def _integer(digits: str) -> int:

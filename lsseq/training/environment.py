@@ -68,7 +68,7 @@ def note_environment(folder: RunFolder, values: dict[str, Any], *, resumed: bool
 
 
 def _shown(value: Any) -> str:
-    return "; ".join(value) if isinstance(value, list) else str(value)
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -76,7 +76,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return values if isinstance(values, dict) else None
+    whole = isinstance(values, dict) and isinstance(values.get("resumed", []), list)
+    return values if whole else None
 
 
 def _commit() -> str | None:

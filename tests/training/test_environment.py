@@ -68,7 +68,7 @@ def test_other_processes_add_up_in_another_order(tmp_path: Path) -> None:
     assert note_environment(folder, one | {"processes": 1}, resumed=True) == []
 
 
-@pytest.mark.parametrize("content", [None, b"", b'{"torch": ', b"[]", b"\xff"])
+@pytest.mark.parametrize("content", [None, b"", b'{"torch": ', b"[]", b"\xff", b'{"resumed": 3}'])
 def test_a_run_goes_on_without_its_first_environment(tmp_path: Path, content: bytes | None) -> None:
     folder = RunFolder(tmp_path)
     if content is not None:
@@ -76,3 +76,10 @@ def test_a_run_goes_on_without_its_first_environment(tmp_path: Path, content: by
     values = environment(toy_training(), CPU, MODEL)
     assert note_environment(folder, values, resumed=True) == []
     assert json.loads(folder.environment.read_text()) == values
+
+
+def test_values_of_other_kinds_are_shown(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    values = environment(toy_training(), CPU, MODEL)
+    folder.write_environment(values | {"threads": [[1], {}]})
+    assert note_environment(folder, values, resumed=True) == [f"threads ({values['threads']}, at first [1]; {{}})"]

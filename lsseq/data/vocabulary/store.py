@@ -9,7 +9,6 @@ further key. `sentencepiece` has `model`, the name of the model file beside it, 
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +58,6 @@ def _from_values(values: Any, path: Path) -> Vocabulary:
         raise ValueError("tokens is not a list of strings")
     if not tokens:
         raise ValueError("tokens is empty")
-    if half := next((token for token in tokens if re.search("[\ud800-\udfff]", token)), None):
-        raise ValueError(f"{half!r} has half of a character, which no text can have")
     return CharVocabulary(tokens, unknown) if unit == "char" else WordVocabulary(tokens, unknown)
 
 
