@@ -17,6 +17,7 @@ PACKAGE = Path(lsseq.__file__).parent
 # From the bottom up: a part may import those before it, and no other.
 LAYERS = [
     "errors",
+    "json_text",
     "resources",
     "webpage",
     "recipe",
