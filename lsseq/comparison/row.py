@@ -234,10 +234,23 @@ def _publisher(recipe: Recipe | None) -> Recipe | None:
 
 
 def _environment(path: Path) -> dict[str, Any]:
-    values = parse_json(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError
+    values: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+    _Environment.model_validate(values)
     return values
+
+
+class _Environment(BaseModel):
+    """What is shown of an environment; there is more."""
+
+    model_config = ConfigDict(strict=True)
+
+    parameters: int | None = None
+    back_ends: list[str] | None = None
+    machine: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    torch: str | None = None
+    command: str | None = None
 
 
 class _Line(BaseModel):

@@ -230,7 +230,8 @@ def _from_safetensors(folder: Path, content: bytes, device: str) -> dict[str, Te
         tensors: dict[str, Tensor] = load(content)
         header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
         aliases: dict[str, str] = parse_json(header["__metadata__"]["lsseq"])[_ALIASES]
-        tensors |= {name: tensors[target] for name, target in aliases.items()}
+        # Moved first, so that the names of one tensor share one on the device, too.
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        return tensors | {name: tensors[target] for name, target in aliases.items()}
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(folder, f"its tensors cannot be read ({error})") from error
-    return {name: tensor.to(device) for name, tensor in tensors.items()}

@@ -126,6 +126,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "list for a figure": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": [1], "old": '), "metrics.jsonl"),
     "deep metrics": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": ' + "[" * 9999), "metrics.jsonl"),
     "environment": (lambda run: (run / "environment.json").write_text("[]"), "environment.json"),
+    "environment of other kinds": (
+        lambda run: edit(run / "environment.json", '"parameters": ', '"parameters": [], "old": '),
+        "environment.json",
+    ),
+    "back ends that are no list": (
+        lambda run: edit(run / "environment.json", '"back_ends": ', '"back_ends": 5, "old": '),
+        "environment.json",
+    ),
     "binary environment": (lambda run: (run / "environment.json").write_bytes(b"\xff"), "environment.json"),
     "weights": (lambda run: cut(one(run, "checkpoints/best/weights-*")), "weights-"),
     "no weights": (lambda run: one(run, "checkpoints/last/weights-*").unlink(), "weights-"),

@@ -60,6 +60,8 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
     assert file.stat().st_size < 1.1 * table.numel() * 4
     read = read_checkpoint(tmp_path)[0]["weights"]
     assert read["a"].data_ptr() == read["b"].data_ptr()
+    elsewhere = read_checkpoint(tmp_path, device="meta")[0]["weights"]
+    assert elsewhere["a"] is elsewhere["b"]
 
 
 def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
