@@ -120,7 +120,7 @@ class TrainingWindows(Protocol):
         """Where the next window begins. With the seed it determines everything that follows."""
 
     def seek(self, position: dict[str, int]) -> None:
-        """Go on from a position."""
+        """Go on from a position. Raises ValueError where no window begins there."""
 
 
 class TextWindows(TrainingWindows, Protocol):
@@ -128,6 +128,12 @@ class TextWindows(TrainingWindows, Protocol):
 
     def teach(self, marks: Marks) -> None:
         """From now on the windows carry what detectors are taught about each token, (N, D)."""
+
+
+def require_below(end: int, place: int, position: dict[str, int]) -> None:
+    """Raises ValueError: the position has its window at such a place in an epoch, which has fewer."""
+    if not 0 <= place < end:
+        raise ValueError(f"no window begins at {position}")
 
 
 def training_windows(tokens: Tokens, training: Training, start: int | None) -> TextWindows:
@@ -231,6 +237,7 @@ class Streams(_Reader):
         return {"epoch": self.epoch, "window": self.window, "offset": self.offset}
 
     def seek(self, position: dict[str, int]) -> None:
+        require_below(self.length, position["offset"], position)
         self.epoch, self.window, self.offset = position["epoch"], position["window"], position["offset"]
 
 
@@ -281,6 +288,7 @@ class Pieces(_Reader):
         return {"epoch": self.epoch, "window": self.window}
 
     def seek(self, position: dict[str, int]) -> None:
+        require_below(self.windows_per_epoch, position["window"], position)
         if position["epoch"] != self.epoch:
             self._shuffled = self._shuffle(position["epoch"])
         self.epoch, self.window = position["epoch"], position["window"]

@@ -31,6 +31,7 @@ class Loop(_Part):
     """The part of the training loop's state that tells something."""
 
     clock: Clock | None = None
+    latest: Figures | None = None
 
 
 class Saved(_Part):

@@ -84,7 +84,8 @@ class Averaging:
     @torch.no_grad()
     def restore(self, state: dict[str, Any], own_weights: Mapping[str, Tensor]) -> None:
         """Go on from a saved state, in a model that was given the averaged weights."""
-        self._count, self._triggered, self._history = state["count"], state["triggered"], list(state["history"])
+        self._count, self._triggered = state["count"], state["triggered"]
+        self._history = [float(nll) for nll in state["history"]]
         if not self.active:
             return
         self._average = [parameter.detach().clone() for parameter in self._parameters.values()]

@@ -14,16 +14,14 @@ def require_kinds(own: Any, saved: Any, place: str) -> None:
         place: its name, for the message.
 
     Raises:
-        ValueError: it is of another kind.
+        ValueError: it is of another kind, or an integer below zero: they are counts.
     """
     if own is None:
         return
-    if _kind(own) is not _kind(saved):
-        raise ValueError(f"{place} is no {_kind(own).__name__}")
+    if type(saved) not in ((float, int) if type(own) is float else (type(own),)):
+        raise ValueError(f"{place} is no {type(own).__name__}")
+    if type(own) is int and saved < 0:
+        raise ValueError(f"{place} is below zero")
     if isinstance(own, dict):
         for key in own.keys() & saved.keys():
             require_kinds(own[key], saved[key], f"{place}.{key}")
-
-
-def _kind(value: Any) -> type:
-    return float if type(value) is int else type(value)

@@ -38,6 +38,9 @@ from lsseq.training.work import TextWork, Work, open_work
 
 Value = TypeVar("Value")
 
+_UNFIT = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
+"""What fails where saved values are not those of this training."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -221,8 +224,18 @@ def _train(state: LoopState, recipe: Recipe, work: Work, folder: RunFolder) -> N
             sep="\n",
             file=sys.stderr,
         )
-    with stop_on_signals() as stop:
-        train(state, recipe.training, evaluate, folder, Progress(Budget(recipe.training), silent=not lead), stop)
+    begin = state.step
+    try:
+        with stop_on_signals() as stop:
+            train(state, recipe.training, evaluate, folder, Progress(Budget(recipe.training), silent=not lead), stop)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except _UNFIT as error:
+        # Some of what is saved, such as the state of the recurrence, only the model itself knows: it is the first step
+        # that fails where that is not what the model takes.
+        if begin and state.step == begin:
+            raise _unfit(folder, error) from error
+        raise
 
 
 def _measure(model: SequenceModel, work: Work, device: torch.device, processes: Processes = ALONE) -> Figures:
@@ -241,11 +254,15 @@ def _restore(state: LoopState, folder: RunFolder, work: Work) -> None:
                 hint="its files were changed; restore them, or start a new run",
             )
         state.restore(tensors, values)
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise RunError(
-            f"the checkpoint of {folder} does not fit its recipe: {error}",
-            hint="another version of lsseq wrote it, or its recipe.yaml was changed",
-        ) from error
+    except _UNFIT as error:
+        raise _unfit(folder, error) from error
+
+
+def _unfit(folder: RunFolder, error: Exception) -> RunError:
+    return RunError(
+        f"the checkpoint of {folder} does not fit its recipe: {error}",
+        hint="another version of lsseq wrote it, or its recipe.yaml was changed",
+    )
 
 
 def _result(folder: RunFolder, state: LoopState, work: Work, *, finished_before: bool = False) -> Result:

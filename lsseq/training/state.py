@@ -168,13 +168,26 @@ class LoopState:
         }
 
     def restore(self, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> None:
-        """Go on from what `save` returned."""
+        """Go on from what `save` returned.
+
+        Raises:
+            Exception: of any kind, where it is something else; a part of it may have been taken.
+        """
         training, loop = tensors["training"], values["loop"]
         require_kinds(self._loop(), loop, "loop")
+        for figures in (values["best"], loop["latest"]):
+            if figures is not None and not {"step", self.model.objective} <= figures.keys():
+                raise ValueError(f"an evaluation without `{self.model.objective}` or `step`")
         self.model.load_state_dict(tensors["weights"])
         self.averaging.restore(loop["averaging"], _without("own", training))
         restore_optimizer(self.optimizer, _without("optimizer", training))
         self.recurrent = map_state(self._own_rows, unflatten_state(training, "recurrent"))
+        # Older checkpoints tell of none of these.
+        self.to_evaluate = loop.get("to_evaluate", False)
+        self.skips = Skips(**loop.get("skips", {}))
+        self.line_position = loop.get("line_position", loop["windows"])
+        # Both must be places: this one is gone back to where a step was not finite.
+        self.windows.seek(self.line_position)
         self.windows.seek(loop["windows"])
         self.schedule.restore(loop["schedule"])
         if loop["scaler"]:
@@ -182,10 +195,6 @@ class LoopState:
         self.meter.restore(loop["meter"])
         self.clock.restore(loop["clock"])
         self.patience.restore(loop["patience"])
-        # Older checkpoints tell of none of these.
-        self.to_evaluate = loop.get("to_evaluate", False)
-        self.skips = Skips(**loop.get("skips", {}))
-        self.line_position = loop.get("line_position", loop["windows"])
         self.lr, self.epoch_ended, self.latest = loop["lr"], loop["epoch_ended"], loop["latest"]
         self.told = {name: torch.tensor(value) for name, value in loop["told"].items()}
         self.metrics_bytes = loop["metrics_bytes"]

@@ -198,6 +198,23 @@ def test_seek_goes_on_with_identical_windows(kind, length, batch, bptt, seed, sk
         assert same(expected, found)
 
 
+@pytest.mark.parametrize(
+    ("kind", "position"),
+    [
+        ("stream", {"epoch": 0, "window": 1, "offset": 30}),
+        ("stream", {"epoch": 0, "window": 1, "offset": -1}),
+        ("pieces", {"epoch": 0, "window": 14}),
+        ("pieces", {"epoch": 0, "window": -1}),
+    ],
+)
+def test_no_window_begins_elsewhere(kind, position):
+    read = training_windows(numbered(60), training(batch=2, bptt=2, windows=kind), None)
+    assert read.windows_per_epoch == (15 if kind == "stream" else 14)
+    with pytest.raises(ValueError, match="no window begins at"):
+        read.seek(position)
+    assert read.position() == dict.fromkeys(position, 0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(length=st.integers(4, 300), batch=st.integers(1, 4), bptt=st.integers(1, 40), random=st.booleans())
 def test_an_epoch_of_streams_reads_every_token_once(length, batch, bptt, random):

@@ -1,4 +1,4 @@
-"""Saved values of other kinds are refused."""
+"""Saved values of other kinds, or of no training, are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OWN: dict[str, Any] = {"a": 1, "b": {"c": 0.5, "d": "x", "e": None}, "f": [1], "
     "saved",
     [
         OWN,
-        {"a": 2.5, "b": {"c": 1, "e": {"h": 1}}, "f": [], "g": True},
+        {"a": 2, "b": {"c": 1, "e": {"h": 1}}, "f": [], "g": True},
         {"other": 3},
         {},
     ],
@@ -34,9 +34,11 @@ def test_the_same_kinds(saved: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("saved", "message"),
     [
-        ({"a": "1"}, "loop.a is no float"),
-        ({"a": True}, "loop.a is no float"),
-        ({"a": None}, "loop.a is no float"),
+        ({"a": "1"}, "loop.a is no int"),
+        ({"a": True}, "loop.a is no int"),
+        ({"a": None}, "loop.a is no int"),
+        ({"a": 1.5}, "loop.a is no int"),
+        ({"a": -1}, "loop.a is below zero"),
         ({"b": []}, "loop.b is no dict"),
         ({"b": {"d": 1}}, "loop.b.d is no str"),
         ({"f": {}}, "loop.f is no list"),
@@ -50,17 +52,22 @@ def test_other_kinds(saved: object, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("place", "value", "message"),
     [
-        (("windows", "offset"), "0"),
-        (("meter", "since"), [1.0]),
-        (("schedule", "patience"), 3),
-        (("skips",), {"": 1}),
-        (("lr",), None),
+        (("windows", "offset"), "0", "loop.windows.offset is no int"),
+        (("windows", "offset"), 10**9, "no window begins at"),
+        (("line_position", "offset"), 10**9, "no window begins at"),
+        (("meter", "since"), [1.0], "loop.meter.since is no float"),
+        (("schedule", "patience"), 3, "loop.schedule.patience is no dict"),
+        (("schedule", "falls"), -(10**9), "loop.schedule.falls is below zero"),
+        (("averaging", "history"), [1.0, "x"], "could not convert"),
+        (("skips",), {"": 1}, "unexpected keyword"),
+        (("latest",), {"step": 3}, "an evaluation without `nll`"),
+        (("lr",), None, "loop.lr is no float"),
     ],
 )
-def test_a_run_with_other_kinds_does_not_go_on(
-    place: tuple[str, ...], value: object, tmp_path: Path, small_text: Path
+def test_a_run_with_other_values_does_not_go_on(
+    place: tuple[str, ...], value: object, message: str, tmp_path: Path, small_text: Path
 ) -> None:
     run = tmp_path / "run"
     train_tiny(run, small_text)
@@ -70,5 +77,19 @@ def test_a_run_with_other_kinds_does_not_go_on(
         holder = holder[key]
     holder[place[-1]] = value
     write_checkpoint(run / "checkpoints" / "last", tensors, json.loads(json.dumps(values)))
+    with pytest.raises(RunError, match=f"does not fit its recipe: .*{message}"):
+        train_recipe(load_recipe(run / "recipe.yaml", ["training.steps=8"]), run, resume=True)
+
+
+@pytest.mark.parametrize("name", ["recurrent", "optimizer.0.exp_avg"])
+def test_a_run_with_tensors_of_other_shapes_does_not_go_on(name: str, tmp_path: Path, small_text: Path) -> None:
+    run = tmp_path / "run"
+    train_tiny(run, small_text)
+    tensors, values = read_checkpoint(run / "checkpoints" / "last", ["weights", "training"])
+    changed = [key for key in tensors["training"] if key.startswith(name)]
+    assert changed
+    for key in changed:
+        tensors["training"][key] = tensors["training"][key].repeat(3, *[1] * (tensors["training"][key].dim() - 1))
+    write_checkpoint(run / "checkpoints" / "last", tensors, values)
     with pytest.raises(RunError, match="does not fit its recipe: "):
         train_recipe(load_recipe(run / "recipe.yaml", ["training.steps=8"]), run, resume=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lsseq.data.batches import Window
+from lsseq.data.batches import Window, require_below
 from lsseq.data.tasks.examples import Examples, Numbers
 from lsseq.recipe.faults import KeyFault
 from lsseq.recipe.schema import Training
@@ -76,6 +76,7 @@ class ExampleWindows:
         return {"epoch": self.epoch, "window": self.window}
 
     def seek(self, position: dict[str, int]) -> None:
+        require_below(self.windows_per_epoch, position["window"], position)
         if position["epoch"] != self.epoch:
             self._batches = self._shuffled(position["epoch"])
         self.epoch, self.window = position["epoch"], position["window"]

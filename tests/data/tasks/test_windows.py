@@ -100,6 +100,15 @@ def test_a_position_is_all_that_a_resumed_run_needs(before, varied):
         assert made.next().batch.inputs[0].tolist() == again.next().batch.inputs[0].tolist()
 
 
+@pytest.mark.parametrize("window", [-1, 10])
+def test_no_window_begins_elsewhere(window):
+    made = windows([3] * 31)
+    assert made.windows_per_epoch == 10
+    with pytest.raises(ValueError, match="no window begins at"):
+        made.seek({"epoch": 1, "window": window})
+    assert made.position() == {"epoch": 0, "window": 0}
+
+
 @pytest.mark.parametrize(
     ("keys", "key", "message"),
     [

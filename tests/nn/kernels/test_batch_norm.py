@@ -126,6 +126,27 @@ def test_the_backward_pass_in_pieces(options: Arguments, rows_and_steps: int, mo
     assert_parity(layer.eval(), *data(layer, 9, 5))
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("rows_and_steps", [1, 7, 20])
+@full
+def test_the_forward_pass_alone_in_pieces(
+    options: Arguments, rows_and_steps: int, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "_PIECE_ALONE", rows_and_steps)
+    layer = made(4, 19, **options).train(training)
+    x, states = data(layer, 9, 5)
+    found = {}
+    for backend in ("fused", "reference"):
+        one = copy.deepcopy(layer)
+        one.backend = backend  # type: ignore[assignment]
+        torch.manual_seed(3)
+        with torch.no_grad():
+            output, last = one(x, states)
+        found[backend] = {"output": output, **dict(zip(("h", "c", "count"), last, strict=True))}
+        found[backend] |= dict(one.named_buffers())
+    assert_close(found["fused"], found["reference"], 1e-11)
+
+
 @full
 def test_several_layers_and_states_of_every_step(options: Arguments) -> None:
     layer = made(4, 19, num_layers=2, dropout=0.3, **options)

@@ -70,6 +70,17 @@ def test_the_backward_pass_in_pieces(
     assert_parity(layer, *data(layer, 9, 3))
 
 
+@pytest.mark.parametrize("rows_and_steps", [1, 7, 20])
+@every_cell
+def test_the_forward_pass_alone_in_pieces(
+    cell: str, options: Arguments, rows_and_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "_PIECE_ALONE", rows_and_steps)
+    layer = make(cell, 4, 19, **options).requires_grad_(False)
+    assert_parity(layer, *data(layer, 9, 3), inputs_learn=False)
+    assert_parity(layer.eval(), *data(layer, 9, 3), inputs_learn=False)
+
+
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize(("cell", "options"), [*PLAIN, *SINGLE, *FULL], ids=str)

@@ -6,6 +6,7 @@ Shape letters: T time, B batch, I input, H hidden, G gates.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ _EVERY_STEP = (
 )
 _PIECE = 1024
 """Rows times steps that the backward pass does at a time, at most but for one step of many rows."""
+_PIECE_ALONE = 4096
+"""The same of a forward pass that no backward one follows, which packs the weights anew each time."""
 ROW_BLOCK = 4
 """Rows whose gains' gradients the library adds up with layer norm; with batch norm all (src/call.h)."""
 SCALES = 4
@@ -37,33 +40,59 @@ SCALES = 4
 def kernel(recurrence: str) -> Kernel:
     """The kernel of a recurrence: LSTM, GRU or RNN."""
 
+    cell = recurrence.lower()
+
     def run(x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
-        weights, gains = layer.weights, layer.gains
-        h0, c0 = (*(state.to(x.dtype) for state in states), None)[:2]
-        statistics = gains.statistics if gains else None
-        norm = None if statistics is None else BatchNorm(statistics, step_numbers(states), x)
-        of_gains = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
-        # Layer norm of the products with the input is done beforehand for all steps at once, batch norm by the library.
-        input_gain = gains.input if gains else None
-        before, within = (input_gain, None) if norm is None else (None, input_gain)
-        given = (x, *weights.input.tensors[:2], before, h0, c0, *weights.hidden.tensors)
-        given += (weights.input_bias, weights.hidden_bias, *of_gains, within)
+        given = _given(x, states, layer)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):
-            results = _Sequence.apply(recurrence.lower(), layer, norm, *given)  # type: ignore[no-untyped-call]
-        else:
-            arrays, _ = _run_forward(recurrence.lower(), layer, norm, given, saves=layer.every_step)
+            results = _Sequence.apply(cell, layer, _batch_norm(x, states, layer), *given)  # type: ignore[no-untyped-call]
+        elif layer.every_step:
+            arrays, _ = _run_forward(cell, layer, _batch_norm(x, states, layer), given)
             results = _results(arrays, layer)
+        else:
+            return _run_alone(cell, x, states, layer)
         after = results if layer.every_step else results[1:]
         return results[0], (*after, *counted(states, x, layer))
 
     return run
 
 
-def pieces(steps: int, rows: int) -> Iterator[tuple[int, int]]:
-    """The steps [begin, end) that a backward pass goes through at a time, from the end of the sequence on."""
-    length = -(-steps // max(1, -(-steps * rows // _PIECE)))
+def pieces(steps: int, rows: int, most: int | None = None) -> Iterator[tuple[int, int]]:
+    """The steps [begin, end) that are done at a time, from the end of the sequence on: of `most` rows times steps, or
+    as many as a backward pass does."""
+    length = -(-steps // max(1, -(-steps * rows // (most or _PIECE))))
     for end in range(steps, 0, -length):
         yield max(0, end - length), end
+
+
+def _given(x: Tensor, states: States, layer: Layer) -> tuple[Tensor | None, ...]:
+    """What the results depend on: x, weight and gain of the products with the input, then the tensors of `_GIVEN`."""
+    weights, gains = layer.weights, layer.gains
+    h0, c0 = (*(state.to(x.dtype) for state in states), None)[:2]
+    of_gains = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
+    # Layer norm of the products with the input is done beforehand for all steps at once, batch norm by the library.
+    input_gain = gains.input if gains else None
+    before, within = (input_gain, None) if gains is None or gains.statistics is None else (None, input_gain)
+    given = (x, *weights.input.tensors[:2], before, h0, c0, *weights.hidden.tensors)
+    return (*given, weights.input_bias, weights.hidden_bias, *of_gains, within)
+
+
+def _batch_norm(x: Tensor, states: States, layer: Layer) -> BatchNorm | None:
+    statistics = layer.gains.statistics if layer.gains else None
+    return None if statistics is None else BatchNorm(statistics, step_numbers(states), x)
+
+
+def _run_alone(cell: str, x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
+    """The forward pass that no backward one follows, some steps at a time: what these need stays in the cache."""
+    T, B, _ = x.shape
+    output = x.new_empty(T, B, states[0].shape[1])
+    for begin, end in reversed(list(pieces(T, B, _PIECE_ALONE))):
+        part, draws = x[begin:end], layer.draws
+        later = replace(layer, draws=None if draws is None else replace(draws, first_step=draws.first_step + begin))
+        norm = _batch_norm(part, states, layer)
+        arrays, _ = _run_forward(cell, later, norm, _given(part, states, layer), output[begin:end])
+        states = (*_results(arrays, layer)[1:], *counted(states, part, layer))
+    return output, states
 
 
 def _blocks(cell: str, H: int) -> list[int]:
@@ -72,12 +101,14 @@ def _blocks(cell: str, H: int) -> list[int]:
 
 
 def _run_forward(
-    cell: str, layer: Layer, norm: BatchNorm | None, given: Sequence[Tensor | None], *, saves: bool
+    cell: str, layer: Layer, norm: BatchNorm | None, given: Sequence[Tensor | None], output: Tensor | None = None
 ) -> tuple[Arrays, list[Tensor]]:
-    """The forward pass: what was given and what came out, with all that the backward pass needs if it `saves`.
+    """The forward pass: what was given and what came out, with all that the backward pass needs if there is no `output`
+    to write into.
 
     Beside it what `products` gives to keep.
     """
+    saves = output is None
     x, weight, right, gain, *others = given
     assert x is not None
     assert weight is not None
@@ -87,7 +118,7 @@ def _run_forward(
     inputs = arrays["inputs"] = sums.contiguous()
     T, B, columns = inputs.shape
     kept = T if saves else 1
-    arrays["output"] = inputs.new_empty(T, B, H)
+    arrays["output"] = inputs.new_empty(T, B, H) if output is None else output
     if cell == "lstm":
         arrays["cells"] = inputs.new_empty(kept, B, H)
     if cell == "gru" and layer.variant == "after" and saves:
@@ -125,7 +156,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, cell: str, layer: Layer, norm: BatchNorm | None, *given: Tensor | None) -> tuple[Tensor, ...]:
-        arrays, of_norm = _run_forward(cell, layer, norm, given, saves=True)
+        arrays, of_norm = _run_forward(cell, layer, norm, given)
         ctx.set_materialize_grads(False)
         ctx.cell, ctx.layer, ctx.norm, ctx.names = cell, layer, norm, tuple(arrays)
         ctx.save_for_backward(*given[:4], *arrays.values(), *of_norm)
