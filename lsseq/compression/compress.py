@@ -10,6 +10,7 @@ from typing import Any
 from lsseq.api import load
 from lsseq.compression.structure import Structure
 from lsseq.data.tasks import open_task
+from lsseq.errors import RunError
 from lsseq.evaluation.answers import evaluate_examples
 from lsseq.evaluation.figures import FIGURES
 from lsseq.model.base import SequenceModel
@@ -32,9 +33,17 @@ STEPS = 0.8
 
 
 def load_model(run: RunFolder) -> RecurrentModel:
-    """The best model of a run, trained on a text or on a task."""
+    """The best model of a run, trained on a text or on a task.
+
+    Raises:
+        RunError: as for `load_run`, or a weight is not finite, of which there is no nearest matrix.
+    """
     is_text = load_recipe(str(run.recipe)).recipe.data.task is None
-    return load_run(run.path).model if is_text else load_task(run.path).model
+    model = load_run(run.path).model if is_text else load_task(run.path).model
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise RunError(f"the weights of {run} are not all finite: {name}")
+    return model
 
 
 def measure(run: Path, split: str, streams: int | None) -> dict[str, Any]:

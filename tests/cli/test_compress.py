@@ -16,7 +16,7 @@ from tiny_run import cli_in_process, make_run, tiny_recipe
 
 from lsseq.compression import compress
 from lsseq.recipe import load_recipe
-from lsseq.runs import load_run, read_metrics
+from lsseq.runs import load_run, read_checkpoint, read_metrics, write_checkpoint
 from lsseq.training import session
 
 Cli = Callable[..., Any]
@@ -226,6 +226,17 @@ def test_a_recurrence_without_low_rank(cli: Cli, tmp_path: Path, small_text: Pat
     make_run(tmp_path / "run", tiny_recipe(small_text, model={"recurrence": "mogrifier-lstm"}))
     result = cli("compress", tmp_path / "run", "--rank", 2, "--streams", 50, check=2)
     assert "error: the recurrence `mogrifier-lstm` has no `rank`" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_weights_that_are_not_finite(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    make_run(tmp_path / "run", tiny_recipe(small_text))
+    tensors, values = read_checkpoint(tmp_path / "run" / "checkpoints" / "best")
+    name = next(name for name in tensors["weights"] if name.endswith("weight_hh_l0"))
+    tensors["weights"][name][0, 0] = torch.inf
+    write_checkpoint(tmp_path / "run" / "checkpoints" / "best", tensors, values)
+    result = cli("compress", tmp_path / "run", "--rank", 2, check=1)
+    assert f"error: the weights of {tmp_path / 'run'} are not all finite: {name}" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

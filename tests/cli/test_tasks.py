@@ -129,6 +129,16 @@ def test_the_folder_of_a_run(data: dict[str, str], tmp_path: Path, cli: Cli) -> 
     assert kept["inputs"] == len(json.loads((run / "vocabulary.json").read_text())["tokens"])
 
 
+def test_a_model_of_another_form_is_not_measured(data: dict[str, str], tmp_path: Path, cli: Cli) -> None:
+    run = tmp_path / "run"
+    cli("train", recipe(tmp_path, data["adding"]), "--run", run, "training.steps=2")
+    kept = json.loads((run / "task.json").read_text())
+    assert kept["classes"] is None
+    (run / "task.json").write_text(json.dumps(kept | {"classes": []}))
+    said = cli("eval", run, check=1).stderr
+    assert "was trained on a task of another form: its task.json is not that of its recipe" in said
+
+
 @pytest.fixture(scope="module")
 def trained(data: dict[str, str], tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Path:
     """A run of a copy task and one of a classification, beside a language model; they are only read."""

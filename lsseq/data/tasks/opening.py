@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from lsseq.data.corpus import load_corpus
-from lsseq.data.tasks.examples import Examples, Form
+from lsseq.data.tasks.examples import FILE, Examples, Form
 from lsseq.data.tasks.generated import Adding, Copy
 from lsseq.data.tasks.images import open_images
 from lsseq.data.tasks.labelled import open_labelled
 from lsseq.data.vocabulary import load_vocabulary
+from lsseq.errors import RunError
 from lsseq.recipe.schema import Data, Task
 
 
@@ -24,7 +25,18 @@ def open_task(data: Data, task: Task, run: Path | None = None) -> Examples:
     Raises:
         KeyFault: what the task reads is not named or not there.
         RequestError: it cannot be read, with file and line.
+        RunError: the model of the run reads or answers something else.
     """
+    examples = _sequences(data, task, run)
+    if run is not None and Form.load(run) != examples.form:
+        raise RunError(
+            f"{run} was trained on a task of another form: its {FILE} is not that of its recipe",
+            hint="one of these files was changed, or what the recipe names",
+        )
+    return examples
+
+
+def _sequences(data: Data, task: Task, run: Path | None) -> Examples:
     match task.kind:
         case "copy":
             return Copy(task)
