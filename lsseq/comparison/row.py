@@ -262,6 +262,8 @@ class _Line(BaseModel):
     step: int
     epoch: int
     split: str
+    seconds: Figure = None
+    boundary_rate: list[float] | None = None
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -270,6 +272,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         _Line.model_validate(line)
         if any(isinstance(line.get(name), list) for name in HEADLINES):
             raise ValueError
+    if len({len(line["boundary_rate"]) for line in lines if line.get("boundary_rate")}) > 1:
+        raise ValueError
     return lines
 
 

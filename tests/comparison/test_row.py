@@ -104,6 +104,11 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def add(run: Path, figures: dict[str, object]) -> None:
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": 3, "epoch": 0, "split": "train", **figures}) + "\n")
+
+
 def one(run: Path, pattern: str) -> Path:
     (found,) = run.glob(pattern)
     return found
@@ -124,6 +129,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "number of a step": (lambda run: edit(run / "metrics.jsonl", '"step": 2', '"step": "2"'), "metrics.jsonl"),
     "figure of metrics": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": "x", "old": '), "metrics.jsonl"),
     "list for a figure": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": [1], "old": '), "metrics.jsonl"),
+    "list for seconds": (
+        lambda run: edit(run / "metrics.jsonl", '"seconds": ', '"seconds": [1.0], "old": '),
+        "metrics.jsonl",
+    ),
+    "rates that are no list": (lambda run: add(run, {"boundary_rate": 2}), "metrics.jsonl"),
+    "rates of other layers": (
+        lambda run: (add(run, {"boundary_rate": [0.5]}), add(run, {"boundary_rate": [0.5, 0.2]})),
+        "metrics.jsonl",
+    ),
     "deep metrics": (lambda run: edit(run / "metrics.jsonl", '"nll": ', '"nll": ' + "[" * 9999), "metrics.jsonl"),
     "environment": (lambda run: (run / "environment.json").write_text("[]"), "environment.json"),
     "environment of other kinds": (
