@@ -12,6 +12,8 @@ import click
 
 from lsseq.errors import RequestError, nearest
 
+DRAWS = click.IntRange(1, 10_000)
+"""How many draws of a model's noise can be asked for."""
 _COUNT = re.compile("0*[1-9][0-9]{0,8}")
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -42,8 +42,10 @@ class Axis:
     def over(cls, values: Sequence[float], start: float, end: float, *, log: bool = False) -> Axis:
         """From the least to the greatest, and a little around a single one."""
         low, high = min(values), max(values)
-        if low == high:
-            low, high = (low / 2, high * 2) if log else (low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10)
+        size = max(abs(low), abs(high))
+        if high - low <= max(size / 1e9, 1e-300):
+            around = max(size, 1e-9) / 10
+            low, high = (low / 2, high * 2) if log else (low - around, high + around)
         return cls(low, high, start, end, log)
 
     def at(self, value: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
@@ -106,7 +105,7 @@ def _charts(drawn: Sequence[tuple[int, Row]], metric: str) -> Iterator[str]:
         for style, row in drawn
     ]
     rates = [
-        Series(f"{row.run}, layer {layer + 1}", style, [(step, rates[layer]) for step, rates in row.rates])
+        Series(f"{row.run}, layer {layer + 1}", style, [(step, of[layer]) for step, of in row.rates])
         for style, row in drawn
         if row.rates
         for layer in range(len(row.rates[0][1]))
@@ -146,7 +145,8 @@ def _dots(best: Sequence[tuple[int, Row, float | None]], across: Callable[[Row],
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    """What a chart has a place for."""
+    return isinstance(value, (int, float)) and abs(value) < 1e100
 
 
 def _time_unit(seconds: Sequence[float]) -> tuple[str, float]:

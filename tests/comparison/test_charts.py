@@ -34,6 +34,14 @@ def test_every_value_has_a_place_in_the_picture(values: list[float], log: bool) 
         assert 10.0 - 1e-6 <= axis.at(value) <= 90.0 + 1e-6
 
 
+@given(st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=4))
+def test_the_largest_and_the_smallest_differences(values: list[float]) -> None:
+    axis = Axis.over(values, 10.0, 90.0)
+    assert len(axis.ticks()) <= 12
+    for value in values:
+        assert 10.0 - 1e-6 <= axis.at(value) <= 90.0 + 1e-6
+
+
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:
     picture = curves([Series("a", 0, [(float(t), math.sin(t)) for t in range(5000)])], "step", "nll")
     (points,) = re.findall(r'points="([^"]*)"', picture)

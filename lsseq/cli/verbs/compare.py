@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lsseq.cli.common import json_option, print_json, say
+from lsseq.cli.common import DRAWS, json_option, print_json, say
 from lsseq.errors import LsseqError, RequestError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ Examples:
 @click.option("--test", is_flag=True, help="Measure the test splits that were not; figures stay with their runs.")
 @click.option(
     "--samples",
-    type=click.IntRange(1),
+    type=DRAWS,
     metavar="K",
     help="Measure the mean over K draws of each run's noise on the test splits, too.",
 )

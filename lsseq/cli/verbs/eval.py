@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import cost_line, json_option, print_json
+from lsseq.cli.common import DRAWS, cost_line, json_option, print_json
 from lsseq.cli.depths import Depths, numbers, print_anytime, save_anytime
 from lsseq.cli.ensembles import print_beside, save_ensemble, together
 from lsseq.cli.memory import keep_freed_memory
@@ -61,7 +61,7 @@ Examples:
 )
 @click.option(
     "--samples",
-    type=click.IntRange(1),
+    type=DRAWS,
     metavar="K",
     help="Average the probabilities of K draws of the noise that the model was trained with.",
 )

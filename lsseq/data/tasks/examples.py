@@ -11,10 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from lsseq.data.batches import Batch
@@ -29,7 +30,7 @@ FILE = "task.json"
 class Form:
     """What a model of a task reads and answers."""
 
-    inputs: int
+    inputs: Annotated[int, Field(ge=1, lt=2**31)]
     """V, where it reads symbols; else I, the numbers of a step."""
     symbols: bool
     """It reads symbols."""
@@ -56,12 +57,13 @@ class Form:
         """
         path = folder / FILE
         try:
-            values = parse_json(path.read_text(encoding="utf-8"))
-            classes = None if values["classes"] is None else tuple(map(str, values["classes"]))
-            return cls(int(values["inputs"]), bool(values["symbols"]), classes, values["ignored"])
+            return TypeAdapter(cls).validate_python(parse_json(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise RunError(f"the file {path} is missing") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise RunError(f"the file {path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        except ValueError as error:
             raise RunError(f"the file {path} is damaged: {error}") from error
 
 

@@ -140,7 +140,10 @@ def test_a_damaged_task_json(tmp_path):
     with pytest.raises(RunError, match=r"task\.json is missing"):
         Form.load(tmp_path)
     (tmp_path / "task.json").write_text(json.dumps({"inputs": 3}))
-    with pytest.raises(RunError, match=r"task\.json is damaged: 'classes'"):
+    with pytest.raises(RunError, match=r"task\.json is damaged: symbols: Field required"):
+        Form.load(tmp_path)
+    (tmp_path / "task.json").write_text('{"inputs": Infinity, "symbols": true, "classes": null, "ignored": null}')
+    with pytest.raises(RunError, match=r"task\.json is damaged: inputs: Input should be a finite number"):
         Form.load(tmp_path)
 
 
