@@ -175,7 +175,7 @@ def _entry_of(folder: Path, entries: Mapping[str, Any], group: str) -> tuple[Pat
     """Path, bytes and SHA-256 of a group's file."""
     try:
         name, size, digest = (entries[group][key] for key in ("name", "bytes", "sha256"))
-        if Path(name).name != name or name in ("", "..", "."):
+        if Path(name).name != name or name in ("", "..", ".") or "\0" in name:
             raise ValueError("no file beside it")
         return folder / name, size, digest
     except (KeyError, TypeError, ValueError) as error:
