@@ -98,8 +98,11 @@ class _Study:
 
         with self._alone():
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if self._take(left.number, stack):
-                    return optuna.Trial(self.study, left._trial_id)
+                with ExitStack() as lock:
+                    # The process that ran it may have ended it after the list was made.
+                    if self._take(left.number, lock) and self._frozen(left.number).state is TrialState.RUNNING:
+                        stack.enter_context(lock.pop_all())
+                        return optuna.Trial(self.study, left._trial_id)
             numbers = self.numbers()
             if len(numbers) >= self._target():
                 return None

@@ -6,19 +6,23 @@ import json
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from lsseq.data.tasks import open_task
 from lsseq.errors import RequestError
+from lsseq.recipe.schema import Data, Task
 from lsseq.runs import RunFolder
 
 pytest.importorskip("matplotlib")
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "learning_curves.py"
 
 
-def run_folder(path: Path, task: str | None, figures: list[dict[str, float]]) -> str:
+def run_folder(path: Path, task: Literal["adding", "copy"] | None, figures: list[dict[str, float]]) -> str:
     path.mkdir()
+    if task:
+        open_task(Data(task=Task(kind=task)), Task(kind=task)).save(path)
     data = f"{{task: {task}}}" if task else "{corpus: python-docs}"
     (path / "recipe.yaml").write_text(f"data: {data}\ntraining: {{steps: 1}}\n")
     lines: list[dict[str, Any]] = [{"step": 1, "split": "train", "nll": 9.0, "seconds": 1.0}]

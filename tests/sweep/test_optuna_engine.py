@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -116,6 +117,31 @@ def test_a_trial_of_another_process_is_left_alone(tmp_path: Path, monkeypatch: p
     with locked(folder.path / "trials" / ".0.lock", "trial 0"):
         assert [one.state for one in optuna_engine.search(folder, settings)] == ["running", "complete", "complete"]
     assert [one.state for one in optuna_engine.search(folder, settings)] == ["complete"] * 3
+
+
+def test_a_trial_that_another_process_ends_meanwhile_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, settings = sweep(tmp_path / "sweep", LR, 2)
+
+    def interrupted(*_: object) -> Outcome:
+        raise Interrupted("interrupted")
+
+    monkeypatch.setattr(optuna_engine, "run_trial", interrupted)
+    with pytest.raises(Interrupted):
+        optuna_engine.search(folder, settings)
+    take = optuna_engine._Study._take
+
+    def late(study: optuna_engine._Study, number: int, stack: ExitStack) -> bool:
+        if number == 0:
+            study.study.tell(0, 0.5, skip_if_finished=True)
+        return take(study, number, stack)
+
+    monkeypatch.setattr(optuna_engine._Study, "_take", late)
+    monkeypatch.setattr(optuna_engine, "run_trial", playing())
+    assert [one.state for one in optuna_engine.search(folder, settings)] == ["complete"] * 2
+    assert [path.name for path in (folder.path / "trials").iterdir() if path.is_dir()] == [folder.run(1).name]
+    assert not list((folder.path / "trials").glob("*.lock"))
 
 
 def work(path: Path) -> None:
