@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lsseq.runs.checkpoint import damaged, read_values
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Figure = float | None
 Figures = dict[str, Figure]
 
@@ -22,8 +23,8 @@ class _Part(BaseModel):
 class Clock(_Part):
     """Seconds."""
 
-    total: float
-    aside: float
+    total: Seconds
+    aside: Seconds
     """Of evaluations and saves."""
 
 
