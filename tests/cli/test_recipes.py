@@ -163,9 +163,9 @@ def test_check_needs_names(run_cli: Cli) -> None:
         (
             "model: {layers: two}",
             "",
-            "error: model.layers must be an integer of at least 1 (got `two`)\n  --> r.yaml:2\n",
+            "error: model.layers must be an integer from 1 to 1000 (got `two`)\n  --> r.yaml:2\n",
         ),
-        ("model: {layers: -1}", "", "error: model.layers must be an integer of at least 1 (got -1)\n  --> r.yaml:2\n"),
+        ("model: {layers: -1}", "", "error: model.layers must be an integer from 1 to 1000 (got -1)\n  --> r.yaml:2\n"),
         ("extends: r", "", "error: extends runs in a circle: r.yaml -> r.yaml\n  --> r.yaml:2\n"),
         ("extends: gone.yaml", "", "error: there is no recipe `gone.yaml`\n  --> r.yaml:2\n"),
         ("model: {", "", "error: not valid YAML: "),

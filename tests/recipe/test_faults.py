@@ -51,7 +51,7 @@ def test_all_faults_at_once_in_the_order_of_the_file(faults: Faults) -> None:
         "  --> command line\n"
         " | lr=1\n"
         " | ^^ did you mean `training.lr`?\n"
-        "error: model.layers must be an integer of at least 1 (got `two`)\n"
+        "error: model.layers must be an integer from 1 to 1000 (got `two`)\n"
         "  --> command line\n"
         " | model.layers=two\n"
         " |              ^^^\n"
@@ -64,6 +64,8 @@ def test_all_faults_at_once_in_the_order_of_the_file(faults: Faults) -> None:
     [
         ("model: {hidden: [4, 0]}", "model.hidden[1] must be an integer of at least 1 (got 0)"),
         ("model: {hidden: []}", "model.hidden must be an integer of at least 1, or a list of them (got a list)"),
+        ("model: {layers: 2147483648}", "model.layers must be an integer from 1 to 1000 (got 2147483648)"),
+        ("model: {stack: {columns: 11}}", "model.stack.columns must be an integer from 1 to 10 (got 11)"),
         ("model: {hidden: 2.5}", "model.hidden must be an integer of at least 1, or a list of them (got 2.5)"),
         ("model: {hidden: true}", "model.hidden must be an integer of at least 1, or a list of them (got true)"),
         ("model: {embedding: onehot}", "model.embedding must be an integer of at least 1, or `one-hot` (got `onehot`)"),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from lsseq.errors import nearest
-from lsseq.recipe.schema.section import Count, DropRate, NonNegative, OpenRate, Positive, Rate, Section, broken
+from lsseq.recipe.schema.section import Count, Depth, DropRate, NonNegative, OpenRate, Positive, Rate, Section, broken
 from lsseq.recipe.schema.stack import Mogrifier, RecurrentHighway, Stack
 
 
@@ -97,7 +97,7 @@ class Teachers(Section):
     """The two-way targets: small LSTM language models, trained before the model on the same text. Of a pair one reads
     the text forward, the other backward."""
 
-    pairs: Count = 1
+    pairs: Depth = 1
     """How many pairs; they differ by chance, and all their curves are added."""
     hidden: Count = 200
     """Units of their one layer."""
@@ -170,7 +170,7 @@ class Model(Section):
     """The step that is repeated."""
     hidden: Count | Annotated[list[Count], Field(min_length=1)] = 256
     """Units of a layer, or a list with one number a layer."""
-    layers: Count = 1
+    layers: Depth = 1
     """Number of layers."""
     embedding: Count | Literal["one-hot"] = 128
     """Size of the embedding of a token, or `one-hot`."""

@@ -12,6 +12,8 @@ Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 DropRate = Annotated[float, Field(ge=0.0, lt=1.0)]
 """A probability of dropping: what is kept is divided by one minus it."""
 Count = Annotated[int, Field(ge=1)]
+Depth = Annotated[int, Field(ge=1, le=1000)]
+"""A number of parts that are made one by one, such as layers."""
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 OpenRate = Annotated[float, Field(gt=0.0, lt=1.0)]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lsseq.recipe.schema.section import Count, NonNegative, Rate, Section, broken
+from lsseq.recipe.schema.section import Count, Depth, NonNegative, Rate, Section, broken
 
 Survival = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -64,7 +64,7 @@ class RandomSteps(Section):
 
     mean: Annotated[float, Field(ge=1.0)] = 4.0
     """Their mean."""
-    most: Count = 8
+    most: Depth = 8
     """More count as these."""
     spread: NonNegative = 0.5
     """Standard deviation of log λ."""
@@ -99,7 +99,7 @@ class Stack(Section):
     """`residual`: layers are dropped."""
     swapout: Swapout | None = None
     """`residual`: units are mixed."""
-    steps: Count = 4
+    steps: Depth = 4
     """`tied`, `deep-transition`: how often the cells are run."""
     random_steps: RandomSteps | None = None
     """`tied`, `deep-transition`: training draws the number of steps for each window; evaluation takes `steps`."""
@@ -112,13 +112,13 @@ class Stack(Section):
     `deep-transition`: whether steps after the first read the symbol."""
     difference_rank: Count | None = None
     """`tied`: adds a matrix of this rank to each weight of each virtual layer (Bae et al. 2024)."""
-    columns: Count = 3
+    columns: Annotated[int, Field(ge=1, le=10)] = 3
     """`fractal`: columns of a block; the deepest has 2^(columns - 1) layers."""
     sharing: Literal["untied", "column", "all"] = "untied"
     """`fractal`: which layers have the same weights."""
     drop_path: DropPath | None = None
     """`fractal`: columns are dropped."""
-    fast: Annotated[int, Field(ge=2)] = 2
+    fast: Annotated[int, Field(ge=2, le=1000)] = 2
     """`fast-slow`: number of fast cells."""
     slow: Count | None = None
     """`fast-slow`: units of the slow cell; `hidden`, those of a fast one, where absent."""
@@ -155,7 +155,7 @@ class Stack(Section):
 class Mogrifier(Section):
     """`mogrifier-lstm`: how input and state gate each other before a step (Melis et al. 2020)."""
 
-    rounds: Annotated[int, Field(ge=0)] = 5
+    rounds: Annotated[int, Field(ge=0, le=1000)] = 5
     """How often, the input first."""
     rank: Count | None = None
     """Rank of the matrices of these gates; whole ones where absent."""
@@ -164,7 +164,7 @@ class Mogrifier(Section):
 class RecurrentHighway(Section):
     """`rhn`: the highway layers within a step (Zilly et al. 2017)."""
 
-    depth: Count = 4
+    depth: Depth = 4
     """How many."""
     tied: bool = False
     """They share their weights."""
