@@ -105,7 +105,7 @@ def _charts(drawn: Sequence[tuple[int, Row]], metric: str) -> Iterator[str]:
         for style, row in drawn
     ]
     rates = [
-        Series(f"{row.run}, layer {layer + 1}", style, [(step, of[layer]) for step, of in row.rates])
+        Series(f"{row.run}, layer {layer + 1}", style, [(t, r[layer]) for t, r in row.rates if _is_number(r[layer])])
         for style, row in drawn
         if row.rates
         for layer in range(len(row.rates[0][1]))

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from lsseq.comparison.held_out import kept_test
 from lsseq.errors import LsseqError
@@ -263,7 +263,7 @@ class _Line(BaseModel):
     epoch: int
     split: str
     seconds: Figure = None
-    boundary_rate: list[Annotated[float, Field(ge=0, le=1)]] | None = None
+    boundary_rate: list[float] | None = None
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -156,6 +156,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def test_rates_that_several_processes_added_up_are_a_little_above_one(runs: Path) -> None:
+    add(runs / "lstm-1", {"boundary_rate": [1.0000001]})
+    assert read_row(runs / "lstm-1").rates == [(3, [1.0000001])]
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_shown_beside_what_can_be_read(runs: Path, damage: str) -> None:
     run = runs / "lstm-1"

@@ -83,7 +83,7 @@ def _batch_norm(x: Tensor, states: States, layer: Layer) -> BatchNorm | None:
 
 
 def _run_alone(cell: str, x: Tensor, states: States, layer: Layer) -> tuple[Tensor, States]:
-    """The forward pass that no backward one follows, some steps at a time: what these need stays in the cache."""
+    """The forward pass that no backward one follows, some steps at a time: what they need stays in the cache."""
     T, B, _ = x.shape
     output = x.new_empty(T, B, states[0].shape[1])
     for begin, end in reversed(list(pieces(T, B, _PIECE_ALONE))):
