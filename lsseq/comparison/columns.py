@@ -71,16 +71,15 @@ def published(row: Row) -> str:
 
 def back_end(row: Row) -> str:
     """The back ends of the recurrences in training."""
-    told = [line for line in row.environment.get("back_ends", []) if " in evaluation:" not in line]
+    told = [line for line in row.environment.back_ends if " in evaluation:" not in line]
     return ", ".join(dict.fromkeys(found[1] for line in told if (found := _BACK_END.match(line))))
 
 
 def machine(row: Row) -> str:
     """What was computed on."""
-    name = row.environment.get("machine") or row.environment.get("device") or ""
-    threads = row.environment.get("threads")
-    if not name or not threads or "cpu" not in str(row.environment.get("device")):
-        return str(name)
+    name, threads = row.environment.machine or row.environment.device, row.environment.threads
+    if not name or not threads or "cpu" not in row.environment.device:
+        return name
     return f"{name}, {threads} thread{'s' if threads != 1 else ''}"
 
 

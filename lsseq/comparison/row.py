@@ -30,6 +30,20 @@ Value = TypeVar("Value")
 _NOTHING = Saved(step=0, epoch=0)
 
 
+class Environment(BaseModel):
+    """What is shown of environment.json; there is more. What it does not tell is empty or None."""
+
+    model_config = ConfigDict(strict=True)
+
+    parameters: int | None = None
+    back_ends: list[str] = []
+    machine: str = ""
+    device: str = ""
+    threads: int | None = None
+    torch: str = ""
+    command: str = ""
+
+
 @dataclass(frozen=True)
 class Row:
     """One run. What its folder does not tell is None."""
@@ -42,7 +56,7 @@ class Row:
     published_by: Recipe | None
     """The recipe that states the published figures: the run's own; of a budget recipe that states none, the one of the
     paper."""
-    environment: Mapping[str, Any]
+    environment: Environment
     lines: Sequence[Mapping[str, Any]]
     """Of metrics.jsonl."""
     parameters: int | None
@@ -150,10 +164,9 @@ class Row:
             "published": self.stated("published"),
             "expected": self.stated("expected"),
             "met": self.met,
-            **{name: self.environment.get(name) for name in ("back_ends", "machine", "device", "threads", "torch")},
-            "command": self.environment.get("command"),
+            **self.environment.model_dump(exclude={"parameters"}),
         }
-        return {key: value for key, value in values.items() if value is not None and value != []}
+        return {key: value for key, value in values.items() if value not in (None, "", [])}
 
 
 def _figure(figures: Figures | None, metric: str | None) -> float | None:
@@ -167,11 +180,11 @@ def read_row(run: Path) -> Row:
     recipe = reader.read(folder.recipe, read_resolved)
     if not folder.recipe.is_file():
         reader.problems = ["it holds no recipe.yaml"]
-    environment = reader.read(folder.environment, _environment) or {}
+    environment = reader.read(folder.environment, _environment) or Environment()
     lines = reader.read(folder.metrics, _lines) or []
     best = reader.checkpoint(folder, "best")
     last = reader.checkpoint(folder, "last")
-    parameters = environment.get("parameters") or reader.parameters
+    parameters = environment.parameters or reader.parameters
     steps, epochs, seconds = _progress(last, lines)
     running = folder.in_use()
     status: Status = "running" if running else "finished" if last.final is not None else "stopped"
@@ -227,30 +240,14 @@ class _Reader:
         return self.read(path / MANIFEST, lambda manifest: read_saved(manifest.parent)) or _NOTHING
 
 
+def _environment(path: Path) -> Environment:
+    return Environment.model_validate(parse_json(path.read_text(encoding="utf-8")))
+
+
 def _publisher(recipe: Recipe | None) -> Recipe | None:
     if recipe is None or recipe.published or (name := full_scale(recipe.name)) is None:
         return recipe
     return load_recipe(name).recipe
-
-
-def _environment(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-    _Environment.model_validate(values)
-    return values
-
-
-class _Environment(BaseModel):
-    """What is shown of an environment; there is more."""
-
-    model_config = ConfigDict(strict=True)
-
-    parameters: int | None = None
-    back_ends: list[str] | None = None
-    machine: str | None = None
-    device: str | None = None
-    threads: int | None = None
-    torch: str | None = None
-    command: str | None = None
 
 
 class _Line(BaseModel):

@@ -67,7 +67,7 @@ def _section(groups: Sequence[Group]) -> list[str]:
     notes = [f"for all: {_escaped('; '.join(table.common))}"] if table.common else []
     notes += map(_escaped, table.problems)
     notes += dict.fromkeys(note for group in groups for note in _sources(group.first))
-    commands = dict.fromkeys(str(row.environment.get("command", "")) for group in groups for row in group.rows)
+    commands = dict.fromkeys(row.environment.command for group in groups for row in group.rows)
     if notes:
         lines += ["", *(f"- {note}" for note in notes)]
     if made := [command for command in commands if command]:

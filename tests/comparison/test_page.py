@@ -53,7 +53,7 @@ def test_nothing_is_fetched_and_names_are_text(trained: Path, tmp_path: Path) ->
         row,
         run=Path(f"runs/{EVIL}"),
         recipe=row.recipe.model_copy(update={"name": EVIL}),
-        environment={**row.environment, "machine": EVIL},
+        environment=row.environment.model_copy(update={"machine": EVIL}),
         status="damaged",
         problem=EVIL,
     )

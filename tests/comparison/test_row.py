@@ -148,6 +148,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda run: edit(run / "environment.json", '"back_ends": ', '"back_ends": 5, "old": '),
         "environment.json",
     ),
+    "no back ends": (
+        lambda run: edit(run / "environment.json", '"back_ends": ', '"back_ends": null, "old": '),
+        "environment.json",
+    ),
     "binary environment": (lambda run: (run / "environment.json").write_bytes(b"\xff"), "environment.json"),
     "weights": (lambda run: cut(one(run, "checkpoints/best/weights-*")), "weights-"),
     "no weights": (lambda run: one(run, "checkpoints/last/weights-*").unlink(), "weights-"),

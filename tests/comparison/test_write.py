@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lsseq.comparison import Row, grouped, read_row, single
+from lsseq.comparison.row import Environment
 from lsseq.comparison.write import csv_table, markdown, text_table
 from lsseq.recipe.schema import Recipe
 
@@ -57,7 +58,9 @@ def test_unfinished_and_damaged_runs_are_shown_as_such(rows: list[Row]) -> None:
     assert "3 of 6" in table
     assert table.splitlines()[-1] == f"{damaged.run}: it holds no recipe.yaml"
     assert [line for line in table.splitlines() if " damaged " in line]
-    bare = replace(damaged, lines=[], best=None, test=None, steps=None, epochs=None, seconds=None, environment={})
+    bare = replace(
+        damaged, lines=[], best=None, test=None, steps=None, epochs=None, seconds=None, environment=Environment()
+    )
     assert "damaged" in text_table(single([bare]))
 
 
@@ -68,7 +71,7 @@ def test_nothing_in_a_name_moves_the_cursor(rows: list[Row]) -> None:
 
 def test_markdown_has_a_table_for_each_corpus_with_sources_and_commands(rows: list[Row]) -> None:
     command = "lsseq train tiny | `x`"
-    other = replace(rows[0], recipe=None, run=Path("runs/a|b<script>_"), environment={"command": command})
+    other = replace(rows[0], recipe=None, run=Path("runs/a|b<script>_"), environment=Environment(command=command))
     page = markdown(grouped([*rows, other]))
     assert page.startswith("# Results\n")
     assert [line for line in page.splitlines() if line.startswith("## ")] == ["## own text", "## no recipe"]
