@@ -14,13 +14,14 @@ def write_new(path: Path, content: bytes) -> None:
     """Write a file that nobody reads yet and force it to the disk; nothing is left behind where that fails."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        write_all(handle, path, content)
-        os.fsync(handle)
+        try:
+            write_all(handle, path, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)  # on a network file system this may be what tells that the disk is full
     except Exception:
-        os.close(handle)
         remove([path])
         raise
-    os.close(handle)
 
 
 def write_all(handle: int, path: Path, content: bytes) -> None:

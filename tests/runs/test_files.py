@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,17 @@ def test_a_replacement_that_fails_leaves_the_old(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         replace(folder, b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_fails_when_it_is_closed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = os.close
+
+    def full(handle: int) -> None:
+        close(handle)
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "close", full)
+    with pytest.raises(OSError, match="quota"):
+        write_new(tmp_path / "x", b"new")
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
