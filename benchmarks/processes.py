@@ -37,13 +37,13 @@ def train(run: Path, processes: int, start: Sequence[str] = ("--resume",), chang
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        while change is not None and process.poll() is None:
-            if len(figures(run, *LOSS)) >= change:
+        stopped = False
+        while change is not None and not stopped and process.poll() is None:
+            if stopped := len(figures(run, *LOSS)) >= change:
                 process.terminate()
-                break
             time.sleep(0.01)
         said, _ = process.communicate()
-    if process.returncode and change is None:
+    if process.returncode and not stopped:
         raise SystemExit(said)
 
 

@@ -5,6 +5,7 @@ Shape letters: T time, B batch, I input, H units.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 import torch
@@ -18,7 +19,7 @@ from lsseq.nn.kernels.followed import followed
 Backend = Literal["auto", "fused", "reference"]
 
 
-class SingleLayer(nn.Module):
+class SingleLayer(nn.Module, ABC):
     """Base of these recurrences; they read x (T, B, I)."""
 
     recurrence: ClassVar[str]
@@ -89,9 +90,9 @@ class SingleLayer(nn.Module):
         """Hidden-to-hidden weights of low rank, for a call with so many states (T·B)."""
         return None
 
+    @abstractmethod
     def flops(self) -> float:
         """Floating point operations of the products with weights, for one row and step (`lsseq.nn.cost`)."""
-        raise NotImplementedError
 
     def explain(self) -> str:
         """Which back end computes this layer and why, in one line."""

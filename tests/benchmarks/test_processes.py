@@ -47,3 +47,9 @@ def test_differences_are_relative_and_of_the_same_steps(tmp_path: Path) -> None:
     assert script["difference"](near, one, "train", "nll") == 0.25
     with pytest.raises(SystemExit, match="have other steps of train"):
         script["difference"](short, one, "train", "nll")
+
+
+def test_a_part_that_fails_before_its_signal_says_why(tmp_path: Path) -> None:
+    script: dict[str, Any] = runpy.run_path(str(SCRIPT))
+    with pytest.raises(SystemExit, match="quikstart"):
+        script["train"](tmp_path / "run", 1, ["quikstart"], 20)

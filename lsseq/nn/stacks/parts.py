@@ -5,6 +5,7 @@ Shape letters: T time, B batch, H width of the stack, L layers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -52,7 +53,7 @@ def zero_state(layer: nn.Module, x: Tensor) -> State:
     return cast(Any, layer).zero_state(x)
 
 
-class Stack(nn.Module):
+class Stack(nn.Module, ABC):
     """Base of the stacks: the width, the states of the layers as a tuple, the check of what is read.
 
     A stack is used as a layer of `torch.nn` is: `output, state = stack(x, state)`, with x and output (T, B, H). The
@@ -67,9 +68,9 @@ class Stack(nn.Module):
         """H, too: a stack reads what its layers give."""
         return self.hidden_size
 
+    @abstractmethod
     def _layers(self) -> list[nn.Module]:
         """The layer that each item of the state belongs to; a shared one more than once."""
-        raise NotImplementedError
 
     def zero_state(self, x: Tensor) -> tuple[State, ...]:
         """The initial state for an input (T, B, H): zeros."""
