@@ -73,8 +73,8 @@ class _Weight:
 
     @torch.no_grad()
     def update(self, gradient: Tensor) -> None:
-        change = self.pull * (self.trained - self.value) - self.step * gradient
-        self.value.add_(change)
+        # In place: a segment is short, and memory for what stands between would take longer than the arithmetic.
+        self.value.lerp_(self.trained, self.pull).addcmul_(self.step, gradient, value=-1)
 
 
 @contextmanager
