@@ -117,13 +117,15 @@ def _line(series: Series, across: Axis, up: Axis) -> str:
 def _dots(series: Series, across: Axis, up: Axis) -> str:
     title = f"<title>{escape(series.name)}</title>"
     return "".join(
-        f'<circle class="{_class(series.style)}" cx="{across.at(x):.1f}" cy="{up.at(y):.1f}" r="5">{title}</circle>'
+        f'<circle class="{_class(series.style)}"{_dash(series.style)} '
+        f'cx="{across.at(x):.1f}" cy="{up.at(y):.1f}" r="5">{title}</circle>'
         for x, y in series.points
     )
 
 
 def _class(style: int) -> str:
-    return f"s{style % COLOURS + 1}"
+    """Points of a colour that comes again are `open`."""
+    return f"s{style % COLOURS + 1}" + (" open" if style >= COLOURS else "")
 
 
 def _dash(style: int) -> str:

@@ -1,11 +1,12 @@
-"""Runs that differ in their seeds only, taken together."""
+"""Runs that differ in their seeds only, taken together, and those whose figures compare."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lsseq.comparison.row import Row
 
@@ -41,6 +42,16 @@ class Group:
         return values
 
 
+class Section(NamedTuple):
+    """What figures are of; those of other texts, or in other units, do not compare."""
+
+    corpus: str | None
+    metric: str | None
+
+    def __str__(self) -> str:
+        return ": ".join([self.corpus or "no recipe", *([self.metric] if self.metric else [])])
+
+
 def single(rows: Sequence[Row]) -> list[Group]:
     """Every run for itself."""
     return [Group([row]) for row in rows]
@@ -53,6 +64,30 @@ def grouped(rows: Sequence[Row]) -> list[Group]:
     for row in rows:
         groups.setdefault(_key(row), []).append(row)
     return [Group(together) for together in groups.values()]
+
+
+def sections(groups: Sequence[Group]) -> dict[Section, list[Group]]:
+    """Those whose figures compare, by corpus and figure, in the order in which these first occur; in each the best on
+    valid first, and last those that have no figure yet."""
+    found: dict[Section, list[Group]] = {}
+    for group in sorted(groups, key=lambda group: group.first.metric is None):
+        corpus, metric = group.first.corpus, group.first.metric
+        if metric is None:
+            metric = next((other for name, other in found if name == corpus), None)
+        found.setdefault(Section(corpus, metric), []).append(group)
+    return {section: sorted(inside, key=_rank) for section, inside in found.items()}
+
+
+def ranked(groups: Sequence[Group]) -> list[Group]:
+    """Section by section."""
+    return [group for inside in sections(groups).values() for group in inside]
+
+
+def _rank(group: Group) -> float:
+    found = group.spread(Row.best_figure)
+    if found is None:
+        return math.inf
+    return -found[0] if group.first.metric == "accuracy" else found[0]
 
 
 def _key(row: Row) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from lsseq.comparison.charts import Series, curves, key, scatter
 from lsseq.comparison.columns import sheet
-from lsseq.comparison.group import Group
+from lsseq.comparison.group import Group, sections
 from lsseq.comparison.row import Row
 from lsseq.comparison.write import INTERVAL
 from lsseq.webpage import document
@@ -33,7 +33,8 @@ svg path.grid { stroke: var(--line); }
 svg path:not(.grid) { fill: none; stroke-width: 2.5; }
 """ + "".join(
     f".s{n} {{ stroke: var(--m{n}); }} svg path.s{n} {{ stroke: var(--m{n}); }} "
-    f"circle.s{n} {{ fill: var(--m{n}); stroke: var(--paper); }}\n"
+    f"circle.s{n} {{ fill: var(--m{n}); stroke: var(--paper); }} "
+    f"circle.s{n}.open {{ fill: none; stroke: var(--m{n}); stroke-width: 2; }}\n"
     for n in range(1, 9)
 )
 
@@ -46,16 +47,14 @@ def page(groups: Sequence[Group], beside: Path) -> str:
         beside: the folder in which the page will lie; links to runs are relative to it.
     """
     parts = ["<h1>Runs compared</h1>", *_table(groups, beside)]
-    # Figures of other texts, or in other units, do not compare.
-    together: dict[tuple[str | None, str], list[tuple[int, Row]]] = {}
-    for style, group in enumerate(groups):
-        for row in group.rows:
-            # One that was not evaluated yet has its loss in training to show beside the others.
-            others = (metric for corpus, metric in together if corpus == row.corpus)
-            if (metric := row.metric or next(others, "nll" if row.lines else None)) is not None:
-                together.setdefault((row.corpus, metric), []).append((style, row))
-    for (corpus, metric), drawn in together.items():
-        parts += [f"<h2>{escape(f'{corpus}: {metric}')}</h2>", _keys(drawn, beside), *_charts(drawn, metric)]
+    styles = {id(group): style for style, group in enumerate(groups)}
+    for section, inside in sections(groups).items():
+        # One that was not evaluated yet has its loss in training to show beside the others.
+        shown = [(styles[id(group)], row) for group in inside for row in group.rows if row.metric or row.lines]
+        if shown:
+            metric = section.metric or "nll"
+            title = str(section._replace(metric=metric))
+            parts += [f"<h2>{escape(title)}</h2>", _keys(shown, beside), *_charts(shown, metric)]
     return document("Runs compared", STYLE, parts)
 
 

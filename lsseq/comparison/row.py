@@ -17,6 +17,7 @@ from lsseq.json_text import parse_json
 from lsseq.recipe import load_recipe, read_resolved
 from lsseq.recipe.catalogue import full_scale
 from lsseq.recipe.schema import Recipe
+from lsseq.recipe.schema.data import TextSplits
 from lsseq.runs import RunFolder, read_metrics, read_saved, read_shapes
 from lsseq.runs.checkpoint import MANIFEST
 from lsseq.runs.saved import Figure, Saved
@@ -114,11 +115,18 @@ class Row:
 
     @property
     def corpus(self) -> str | None:
-        """What it was trained on."""
+        """What it was trained on: a corpus by its name, own text by that of its first file; a task by its kind."""
         if self.recipe is None:
             return None
         data = self.recipe.data
-        return data.task.kind if data.task is not None else data.corpus or "own text"
+        if data.task is not None:
+            return data.task.kind
+        if data.dataset is not None:
+            return f"data set {data.dataset.name}"
+        if data.text is None:
+            return data.corpus
+        text = data.text.train if isinstance(data.text, TextSplits) else data.text
+        return f"own text {Path(text if isinstance(text, str) else next(iter(text), '')).name}"
 
     @property
     def seed(self) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lsseq.comparison.columns import sheet
-from lsseq.comparison.group import Group
+from lsseq.comparison.group import Group, sections
 from lsseq.comparison.row import Row
 
 INTERVAL = (
@@ -38,13 +38,10 @@ def text_table(groups: Sequence[Group]) -> str:
 
 
 def markdown(groups: Sequence[Group]) -> str:
-    """A page with a table for each corpus, and under it what the runs are and how they were made."""
-    corpora: dict[str, list[Group]] = {}
-    for group in groups:
-        corpora.setdefault(group.first.corpus or "no recipe", []).append(group)
+    """A page with a table for each section, and under it what the runs are and how they were made."""
     lines = ["# Results", "", "Written by `lsseq compare` from run folders.", INTERVAL]
-    for name, together in corpora.items():
-        lines += ["", f"## {_escaped(name)}", "", *_section(together)]
+    for section, inside in sections(groups).items():
+        lines += ["", f"## {_escaped(str(section))}", "", *_section(inside)]
     return "\n".join(lines) + "\n"
 
 

@@ -62,3 +62,12 @@ def test_names_are_text_and_series_look_different() -> None:
 def test_a_single_point_is_seen() -> None:
     assert curves([Series("a", 0, [(5.0, 0.0)])], "step", "nll").count("<circle") == 1
     assert scatter([Series("a", 0, [(5.0, 1.0)])], "parameters", "bpc").count("<circle") == 1
+
+
+def test_a_colour_that_comes_again_has_another_line_and_another_point() -> None:
+    first, second, third = (scatter([Series("a", style, [(5.0, 1.0)])], "parameters", "bpc") for style in (0, 8, 16))
+    assert 'class="s1"' in first
+    assert "dasharray" not in first
+    assert 'class="s1 open"' in second
+    assert 'class="s1 open"' in third
+    assert second != third

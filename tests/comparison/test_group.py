@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lsseq.comparison import grouped, read_row, single
+from lsseq.comparison import Row, grouped, ranked, read_row, single
+from lsseq.comparison.group import Section, sections
 
 
 def test_finished_seeds_are_one_group(trained: Path) -> None:
@@ -39,3 +40,36 @@ def test_another_model_is_another_group(trained: Path) -> None:
     other = second.recipe.model_copy(update={"model": second.recipe.model.model_copy(update={"hidden": 17})})
     assert len(grouped([first, replace(second, recipe=other)])) == 2
     assert len(single([first, second])) == 2
+
+
+def run(row: Row, name: str, corpus: str, **figures: float) -> Row:
+    assert row.recipe is not None
+    data = row.recipe.data.model_copy(update={"corpus": corpus, "text": None})
+    recipe = row.recipe.model_copy(update={"data": data, "published": [], "expected": []})
+    return replace(row, run=Path(name), recipe=recipe, best={**figures} or None, test=None)
+
+
+def test_the_best_stand_first_of_those_that_compare(trained: Path) -> None:
+    row = read_row(trained / "lstm-1")
+    rows = [
+        run(row, "young", "a"),
+        run(row, "worse", "a", bpc=2.0),
+        run(row, "words", "a", perplexity=90.0),
+        run(row, "other", "b", bpc=1.0),
+        run(row, "best", "a", bpc=1.5),
+        run(row, "unsure", "c", accuracy=0.5),
+        run(row, "sure", "c", accuracy=0.9),
+        run(row, "alone", "d"),
+    ]
+    found = {section: [str(group.first.run) for group in inside] for section, inside in sections(single(rows)).items()}
+    assert found == {
+        Section("a", "bpc"): ["best", "worse", "young"],
+        Section("a", "perplexity"): ["words"],
+        Section("b", "bpc"): ["other"],
+        Section("c", "accuracy"): ["sure", "unsure"],
+        Section("d", None): ["alone"],
+    }
+    assert [str(group.first.run) for group in ranked(single(rows))] == [
+        name for names in found.values() for name in names
+    ]
+    assert [str(section) for section in found][-2:] == ["c: accuracy", "d"]

@@ -22,7 +22,7 @@ def test_a_page_of_runs(trained: Path, tmp_path: Path) -> None:
     rows = [read_row(trained / name) for name in ("hm", "lstm-1", "lstm-2")]
     written = page(grouped(rows), tmp_path)
     for title in (
-        "own text: bpc",
+        "own text small.txt: bpc",
         "by step",
         "by time",
         "against parameters",
@@ -79,7 +79,7 @@ def test_a_run_before_its_first_evaluation_is_drawn_beside_the_others(trained: P
     assert written.count("<h2>") == 1
     # Its loss in training and its boundary rate.
     assert written.count('<polyline class="s2"') == 2
-    assert "own text: nll" in page(single([young]), tmp_path)
+    assert "own text small.txt: nll" in page(single([young]), tmp_path)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")

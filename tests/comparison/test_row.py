@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from lsseq.comparison import Group, read_row
 from lsseq.comparison.write import markdown
 from lsseq.model.cost import count_parameters
 from lsseq.recipe import load_recipe
+from lsseq.recipe.schema.data import HubDataset, TextSplits
 from lsseq.runs import RunFolder, load_run
 
 
@@ -29,7 +31,7 @@ def test_a_finished_run_tells_what_its_training_told(tmp_path: Path, small_text:
     assert row.tokens_per_second is not None
     assert result.tokens_per_second <= 1.001 * row.tokens_per_second
     assert row.metric == "bpc"
-    assert (row.seed, row.corpus) == (1, "own text")
+    assert (row.seed, row.corpus) == (1, "own text small.txt")
 
 
 def test_values_for_scripts(trained: Path) -> None:
@@ -192,3 +194,20 @@ def test_what_was_expected_is_met_or_not_at_as_many_steps_only(runs: Path) -> No
     other = row.recipe.expected[0].model_copy(update={"steps": 7})
     recipe = row.recipe.model_copy(update={"expected": [other]})
     assert replace(row, recipe=recipe, test={"bpc": 9.5}).met is None
+
+
+@pytest.mark.parametrize(
+    ("sources", "name"),
+    [
+        ({"text": ["books/a.txt", "books/b.txt"]}, "own text a.txt"),
+        ({"text": []}, "own text "),
+        ({"text": TextSplits(train="x/train.txt", valid="x/valid.txt")}, "own text train.txt"),
+        ({"text": None, "dataset": HubDataset(name="wikitext")}, "data set wikitext"),
+        ({"text": None, "corpus": "ptb"}, "ptb"),
+    ],
+)
+def test_texts_are_told_apart(trained: Path, sources: dict[str, object], name: str) -> None:
+    row = read_row(trained / "lstm-1")
+    assert row.recipe is not None
+    data = row.recipe.data.model_copy(update=sources)
+    assert replace(row, recipe=row.recipe.model_copy(update={"data": data})).corpus == name

@@ -69,12 +69,15 @@ def test_nothing_in_a_name_moves_the_cursor(rows: list[Row]) -> None:
     assert "a·[2J·b" in table
 
 
-def test_markdown_has_a_table_for_each_corpus_with_sources_and_commands(rows: list[Row]) -> None:
+def test_markdown_has_a_table_for_each_section_with_sources_and_commands(rows: list[Row]) -> None:
     command = "lsseq train tiny | `x`"
     other = replace(rows[0], recipe=None, run=Path("runs/a|b<script>_"), environment=Environment(command=command))
     page = markdown(grouped([*rows, other]))
     assert page.startswith("# Results\n")
-    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## own text", "## no recipe"]
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        "## own text small.txt: bpc",
+        "## no recipe: bpc",
+    ]
     assert "runs/a\\|b\\<script\\>\\_" in page
     assert "- published for tiny-lstm: 1.27 bpc on test with 4,260,000 parameters, A paper, table 1" in page
     assert f"    {command}" in page.splitlines()

@@ -75,12 +75,12 @@ def command(
         if path is not None and not path.parent.is_dir():
             raise RequestError(f"there is no folder `{path.parent}` for --{option}")
 
-    from lsseq.comparison import grouped, single
+    from lsseq.comparison import grouped, ranked, single
     from lsseq.comparison.write import csv_table, text_table
     from lsseq.comparison.write import markdown as markdown_page
 
     def look(rows: Sequence[Row]) -> list[Group]:
-        groups = grouped(rows) if group_seeds else single(rows)
+        groups = ranked(grouped(rows) if group_seeds else single(rows))
         if csv is not None:
             csv.write_text(csv_table(rows), encoding="utf-8")
         if markdown is not None:
