@@ -130,7 +130,7 @@ def _figure(group: Group, of: Callable[[Row], float | None]) -> str:
         return ""
     mean, deviation, count = found
     spread = "" if deviation is None else f" ± {figure(deviation, metric)}"
-    return f"{figure(mean, metric)}{spread} {metric}" + ("" if deviation is None else f" (n {count})")
+    return f"{figure(mean, metric)}{spread} {metric}" + (f" (n {count})" if len(group.rows) > 1 else "")
 
 
 def _expected(group: Group) -> str:

@@ -67,15 +67,17 @@ def grouped(rows: Sequence[Row]) -> list[Group]:
 
 
 def sections(groups: Sequence[Group]) -> dict[Section, list[Group]]:
-    """Those whose figures compare, by corpus and figure, in the order in which these first occur; in each the best on
-    valid first, and last those that have no figure yet."""
+    """Those whose figures compare, by corpus and figure, both in the order in which they first occur; in each the best
+    on valid first, and last those that have no figure yet."""
     found: dict[Section, list[Group]] = {}
+    corpora = list(dict.fromkeys(group.first.corpus for group in groups))
     for group in sorted(groups, key=lambda group: group.first.metric is None):
         corpus, metric = group.first.corpus, group.first.metric
         if metric is None:
             metric = next((other for name, other in found if name == corpus), None)
         found.setdefault(Section(corpus, metric), []).append(group)
-    return {section: sorted(inside, key=_rank) for section, inside in found.items()}
+    ordered = sorted(found, key=lambda section: corpora.index(section.corpus))
+    return {section: sorted(found[section], key=_rank) for section in ordered}
 
 
 def ranked(groups: Sequence[Group]) -> list[Group]:

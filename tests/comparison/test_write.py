@@ -51,6 +51,12 @@ def test_seeds_are_one_line_with_their_spread(rows: list[Row]) -> None:
     assert "1, 2" in table
 
 
+def test_a_figure_of_some_of_the_seeds_says_of_how_many(rows: list[Row]) -> None:
+    dynamic = replace(rows[1], dynamic={"bpc": 1.25})
+    assert "1.250 bpc (n 1)" in text_table(grouped([dynamic, rows[2]]))
+    assert "1.250 bpc (n" not in text_table(single([dynamic, rows[2]]))
+
+
 def test_unfinished_and_damaged_runs_are_shown_as_such(rows: list[Row]) -> None:
     stopped = replace(rows[0], status="stopped", steps=3)
     damaged = replace(rows[1], status="damaged", problem="it holds no recipe.yaml", recipe=None)
