@@ -18,6 +18,7 @@ from hostile.cage import Cage
 from hostile.subjects import archive, command_line, write
 from ruamel.yaml import YAML
 
+from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "inputs.py"
@@ -124,6 +125,13 @@ def test_what_must_not_be_is_found(
     else:
         assert any(re.match(found, one) for one in outcome.found)
         assert len(outcome.found) == (2 if action is connects else 1)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the system does not tell sizes")
+def test_memory_that_the_process_kept_counts(tmp_path: Path) -> None:
+    keep_freed_memory()
+    bytearray(128 << 20)
+    assert Cage((tmp_path,), 5.0, 32 << 20).run(is_large).found == ["it took 64 MiB"]
 
 
 def test_mutations_make_other_files_and_the_same_ones_again() -> None:
