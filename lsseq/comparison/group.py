@@ -87,7 +87,7 @@ def ranked(groups: Sequence[Group]) -> list[Group]:
 
 def _rank(group: Group) -> float:
     found = group.spread(Row.best_figure)
-    if found is None:
+    if found is None or math.isnan(found[0]):  # a NaN has no place in an order
         return math.inf
     return -found[0] if group.first.metric == "accuracy" else found[0]
 

@@ -53,6 +53,7 @@ def test_the_best_stand_first_of_those_that_compare(trained: Path) -> None:
     row = read_row(trained / "lstm-1")
     rows = [
         run(row, "young", "a"),
+        run(row, "lost", "a", bpc=float("nan")),
         run(row, "worse", "a", bpc=2.0),
         run(row, "other", "b", bpc=1.0),
         run(row, "words", "a", perplexity=90.0),
@@ -63,7 +64,7 @@ def test_the_best_stand_first_of_those_that_compare(trained: Path) -> None:
     ]
     found = {section: [str(group.first.run) for group in inside] for section, inside in sections(single(rows)).items()}
     assert found == {
-        Section("a", "bpc"): ["best", "worse", "young"],
+        Section("a", "bpc"): ["best", "worse", "lost", "young"],
         Section("a", "perplexity"): ["words"],
         Section("b", "bpc"): ["other"],
         Section("c", "accuracy"): ["sure", "unsure"],
