@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from lsseq.recipe import load_recipe, read_resolved
 from lsseq.recipe.catalogue import full_scale
 from lsseq.recipe.schema import Recipe
 from lsseq.recipe.schema.data import TextSplits
-from lsseq.runs import RunFolder, read_metrics, read_saved, read_shapes
+from lsseq.runs import RunFolder, read_metrics, read_saved
 from lsseq.runs.checkpoint import MANIFEST
 from lsseq.runs.saved import Figure, Saved
 from lsseq.training.progress import HEADLINES
@@ -60,7 +59,6 @@ class Row:
     environment: Environment
     lines: Sequence[Mapping[str, Any]]
     """Of metrics.jsonl."""
-    parameters: int | None
     steps: int | None
     epochs: int | None
     seconds: float | None
@@ -75,6 +73,11 @@ class Row:
     """The mean over draws of its noise on test, if it was measured, as `lsseq eval --samples` has it."""
     dynamic: Figures | None
     """Dynamic evaluation on test, if it was measured."""
+
+    @property
+    def parameters(self) -> int | None:
+        """How many the model has."""
+        return self.environment.parameters
 
     @property
     def metric(self) -> str | None:
@@ -158,7 +161,6 @@ class Row:
             "status": self.status,
             "problem": self.problem,
             "seed": self.seed,
-            "parameters": self.parameters,
             "steps": self.steps,
             "epochs": self.epochs,
             "seconds": self.seconds,
@@ -172,7 +174,7 @@ class Row:
             "published": self.stated("published"),
             "expected": self.stated("expected"),
             "met": self.met,
-            **self.environment.model_dump(exclude={"parameters"}),
+            **self.environment.model_dump(),
         }
         return {key: value for key, value in values.items() if value not in (None, "", [])}
 
@@ -182,7 +184,8 @@ def _figure(figures: Figures | None, metric: str | None) -> float | None:
 
 
 def read_row(run: Path) -> Row:
-    """Read a run folder. Nothing is written, and what is broken becomes the row's `problem`."""
+    """Read a run folder. Nothing is written, and what is broken becomes the row's `problem`. Weights are not read, nor
+    need they be there."""
     folder = RunFolder(run)
     reader = _Reader()
     recipe = reader.read(folder.recipe, read_resolved)
@@ -192,7 +195,6 @@ def read_row(run: Path) -> Row:
     lines = reader.read(folder.metrics, _lines) or []
     best = reader.checkpoint(folder, "best")
     last = reader.checkpoint(folder, "last")
-    parameters = environment.parameters or reader.parameters
     steps, epochs, seconds = _progress(last, lines)
     running = folder.in_use()
     status: Status = "running" if running else "finished" if last.final is not None else "stopped"
@@ -204,7 +206,6 @@ def read_row(run: Path) -> Row:
         published_by=_publisher(recipe),
         environment=environment,
         lines=lines,
-        parameters=parameters,
         steps=steps,
         epochs=epochs,
         seconds=seconds,
@@ -221,7 +222,6 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self.parameters: int | None = None
 
     def read(self, path: Path, read: Callable[[Path], Value]) -> Value | None:
         """What `read` makes of a file; None where there is none, or it is broken."""
@@ -240,12 +240,8 @@ class _Reader:
 
     def checkpoint(self, folder: RunFolder, name: str) -> Saved:
         """What a checkpoint says; that of the first step where it was not saved, or is broken."""
-        path = folder.checkpoint(name)
-        shapes = self.read(path / MANIFEST, lambda manifest: read_shapes(manifest.parent))
-        if shapes is not None:
-            # Numbers without dimensions are no parameters, but where an annealing stands.
-            self.parameters = sum(math.prod(shape) for shape in shapes.values() if shape)
-        return self.read(path / MANIFEST, lambda manifest: read_saved(manifest.parent)) or _NOTHING
+        manifest = folder.checkpoint(name) / MANIFEST
+        return self.read(manifest, lambda manifest: read_saved(manifest.parent)) or _NOTHING
 
 
 def _environment(path: Path) -> Environment:

@@ -6,7 +6,6 @@ here imports torch before tensors are read or written.
 
 from lsseq.runs.checkpoint import digest_of as digest_of
 from lsseq.runs.checkpoint import read_checkpoint as read_checkpoint
-from lsseq.runs.checkpoint import read_shapes as read_shapes
 from lsseq.runs.checkpoint import read_values as read_values
 from lsseq.runs.checkpoint import write_checkpoint as write_checkpoint
 from lsseq.runs.folder import RunFolder as RunFolder

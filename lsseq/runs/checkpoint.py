@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -88,31 +87,6 @@ def read_checkpoint(
 def read_values(folder: Path) -> dict[str, Any]:
     """The values of a checkpoint alone, without torch. Raises as `read_checkpoint` does."""
     return _values(folder, _read(folder, [VALUES]))
-
-
-def read_shapes(folder: Path, group: str = "weights") -> dict[str, tuple[int, ...]]:
-    """The shapes of a group's tensors by name, without torch: the tensors are not read. One of several names is here
-    once.
-
-    Raises:
-        RunError: as `read_checkpoint`, but that only the sizes of the files are compared with the manifest.
-    """
-
-    def shapes(entries: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        path, size, _ = _entry_of(folder, entries, group)
-        with path.open("rb") as file:
-            if (found := os.fstat(file.fileno()).st_size) != size:
-                raise damaged(path, f"it holds {found} bytes instead of {size}")
-            try:
-                header = parse_json(file.read(int.from_bytes(file.read(8), "little")))
-                shapes = {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-                if not all(isinstance(size, int) for shape in shapes.values() for size in shape):
-                    raise TypeError("a shape that is none")
-                return shapes
-            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
-                raise damaged(path, f"its tensors cannot be read ({error})") from error
-
-    return _with_manifest(folder, shapes)
 
 
 def digest_of(folder: Path, group: str = "weights") -> str:

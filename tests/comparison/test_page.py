@@ -14,6 +14,7 @@ from browser import BROWSER, show
 
 from lsseq.comparison import grouped, read_row, single
 from lsseq.comparison.page import page
+from lsseq.comparison.row import Environment
 
 EVIL = "<script>document.title='run'</script>\"><img src=x onerror=alert(1)>"
 
@@ -66,9 +67,10 @@ def test_nothing_is_fetched_and_names_are_text(trained: Path, tmp_path: Path) ->
 
 
 def test_runs_without_figures_make_a_page(trained: Path, tmp_path: Path) -> None:
-    row = replace(read_row(trained / "hm"), lines=[], best=None, parameters=None, seconds=None)
+    row = replace(read_row(trained / "hm"), lines=[], best=None, environment=Environment(), seconds=None)
     assert "<svg" not in page(single([row]), tmp_path)
-    infinite = replace(row, best={"nll": 800.0, "perplexity": float("inf")}, parameters=10, recipe=None)
+    large = Environment(parameters=10)
+    infinite = replace(row, best={"nll": 800.0, "perplexity": float("inf")}, environment=large, recipe=None)
     assert "<circle" not in page(single([infinite]), tmp_path)
 
 
