@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processor_time import times_over
 from tiny_run import cli_in_process
 from trained_runs import contents, train_tiny
 
@@ -168,13 +168,5 @@ def test_many_runs_are_read_quickly_and_without_torch(trained: Path, tmp_path: P
         "import json, pathlib\n"
         "for file in pathlib.Path().glob('*/metrics.jsonl'): [json.loads(line) for line in file.open('rb')]"
     )
-
-    def seconds(script: str) -> float:
-        before = os.times()
-        subprocess.run([sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
-
-    # Of the processor, and next to each other, so that neither its speed nor other work on it count.
-    assert min(seconds(script) / seconds(yardstick) for _ in range(3)) < 10.0
+    assert times_over(["-c", script], ["-c", yardstick], cwd=tmp_path) < 10.0
     assert (tmp_path / "page.html").stat().st_size < 5_000_000
