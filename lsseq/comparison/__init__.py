@@ -2,7 +2,7 @@
 measure test splits."""
 
 from lsseq.comparison.find import find_runs
-from lsseq.comparison.group import Group, grouped, ranked, single
+from lsseq.comparison.group import Group, alike, grouped, ranked, single
 from lsseq.comparison.row import Row, read_row
 
-__all__ = ["Group", "Row", "find_runs", "grouped", "ranked", "read_row", "single"]
+__all__ = ["Group", "Row", "alike", "find_runs", "grouped", "ranked", "read_row", "single"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from lsseq.comparison.row import Row
@@ -50,6 +50,12 @@ class Section(NamedTuple):
 
     def __str__(self) -> str:
         return ": ".join([self.corpus or "no recipe", *([self.metric] if self.metric else [])])
+
+
+def alike(rows: Sequence[Row]) -> list[Row]:
+    """Models of bytes, which show bits a byte, show bits a character beside those of other units of the same corpus."""
+    characters = {row.corpus for row in rows if row.metric == "bpc"}
+    return [replace(row, shown="bpc") if row.metric == "bpb" and row.corpus in characters else row for row in rows]
 
 
 def single(rows: Sequence[Row]) -> list[Group]:

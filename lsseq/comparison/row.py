@@ -73,6 +73,8 @@ class Row:
     """The mean over draws of its noise on test, if it was measured, as `lsseq eval --samples` has it."""
     dynamic: Figures | None
     """Dynamic evaluation on test, if it was measured."""
+    shown: str | None = None
+    """The figure that is shown, if it was chosen for the sake of others."""
 
     @property
     def parameters(self) -> int | None:
@@ -81,10 +83,12 @@ class Row:
 
     @property
     def metric(self) -> str | None:
-        """The figure that is shown: that of the figures which the recipe states, else the usual one."""
+        """The figure that is shown: the chosen one, else the first that the recipe states, else the usual one."""
         figures = self.best or self.test or {}
         stated = [one["metric"] for one in (*self.stated("published"), *self.stated("expected"))]
-        return next((name for name in (*stated, *HEADLINES) if figures.get(name) is not None), None)
+        return next(
+            (name for name in (self.shown, *stated, *HEADLINES) if name and figures.get(name) is not None), None
+        )
 
     def stated(self, kind: Literal["published", "expected"]) -> list[dict[str, Any]]:
         """The figures that stand beside the run's."""

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from lsseq.training.budget import Budget
     from lsseq.training.state import Figures, LoopState
 
-HEADLINES = ("bpc", "bpb", "perplexity", "accuracy", "mse", "nll")
-"""The first of them that there is is shown."""
+HEADLINES = ("bpb", "bpc", "perplexity", "accuracy", "mse", "nll")
+"""The first of them that there is is shown: of bytes what papers quote for them, bits a byte."""
 
 
 def headline(figures: Figures) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lsseq.comparison import Row, grouped, ranked, read_row, single
+from lsseq.comparison import Row, alike, grouped, ranked, read_row, single
 from lsseq.comparison.group import Section, sections
 
 
@@ -46,7 +46,7 @@ def run(row: Row, name: str, corpus: str, **figures: float) -> Row:
     assert row.recipe is not None
     data = row.recipe.data.model_copy(update={"corpus": corpus, "text": None})
     recipe = row.recipe.model_copy(update={"data": data, "published": [], "expected": []})
-    return replace(row, run=Path(name), recipe=recipe, best={**figures} or None, test=None)
+    return replace(row, run=Path(name), recipe=recipe, published_by=recipe, best={**figures} or None, test=None)
 
 
 def test_the_best_stand_first_of_those_that_compare(trained: Path) -> None:
@@ -74,3 +74,21 @@ def test_the_best_stand_first_of_those_that_compare(trained: Path) -> None:
         name for names in found.values() for name in names
     ]
     assert [str(section) for section in found][-2:] == ["c: accuracy", "d"]
+
+
+def test_bytes_show_bits_a_byte_and_beside_characters_bits_a_character(trained: Path) -> None:
+    row = read_row(trained / "lstm-1")
+    read_as_bytes = {"nll": 1.5, "bpc": 2.3, "bpb": 2.2}
+    rows = [
+        run(row, "bytes", "a", **read_as_bytes),
+        run(row, "more bytes", "b", **read_as_bytes),
+        run(row, "characters", "a", nll=1.4, bpc=2.1),
+        run(row, "words", "b", nll=4.0, perplexity=90.0),
+    ]
+    shown = {str(row.run): (row.metric, row.best_figure()) for row in alike(rows)}
+    assert shown == {
+        "bytes": ("bpc", 2.3),
+        "more bytes": ("bpb", 2.2),
+        "characters": ("bpc", 2.1),
+        "words": ("perplexity", 90.0),
+    }

@@ -104,9 +104,9 @@ def command(
 
 
 def _read(runs: Sequence[str]) -> list[Row]:
-    from lsseq.comparison import find_runs, read_row
+    from lsseq.comparison import alike, find_runs, read_row
 
-    return [read_row(path) for path in find_runs(runs)]
+    return alike([read_row(path) for path in find_runs(runs)])
 
 
 def _measured(row: Row, test: bool, samples: int | None, dynamic: bool) -> Row:
