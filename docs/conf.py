@@ -24,6 +24,8 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "lsseq"
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 
 # A name in single back quotes is code, in docstrings as in the pages.
 default_role = "code"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 56, 12, 10, 42
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 56, 26, 10, 42
 POINTS = 400
 """Most points of a curve; longer ones are thinned, since no screen shows more."""
 COLOURS = 8
@@ -89,13 +89,13 @@ def _chart(series: Sequence[Series], x: str, y: str, draw: Callable[[Series, Axi
     up = Axis.over([point[1] for point in points], HEIGHT - BOTTOM, TOP)
     parts = [
         f'<path class="grid" d="M{LEFT} {up.at(tick):.1f}H{WIDTH - RIGHT}"/>'
-        f'<text x="{LEFT - 6}" y="{up.at(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>'
-        for tick in up.ticks()
+        f'<text x="{LEFT - 6}" y="{up.at(tick) + 4:.1f}" text-anchor="end">{text}</text>'
+        for tick, text in _labelled(up.ticks())
     ]
     parts += [
         f'<path class="grid" d="M{across.at(tick):.1f} {HEIGHT - BOTTOM}v5"/>'
-        f'<text x="{across.at(tick):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_short(tick)}</text>'
-        for tick in across.ticks()
+        f'<text x="{across.at(tick):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{text}</text>'
+        for tick, text in _labelled(across.ticks())
     ]
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(x)}</text>')
     parts += [draw(one, across, up) for one in series]
@@ -133,9 +133,18 @@ def _dash(style: int) -> str:
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 
-def _short(value: float) -> str:
+def _labelled(ticks: Sequence[float]) -> list[tuple[float, str]]:
+    """Each with its text, of as many digits as tell them apart."""
+    for digits in range(4, 17):
+        texts = [_short(tick, digits) for tick in ticks]
+        if len(set(texts)) == len(texts):
+            break
+    return list(zip(ticks, texts, strict=True))
+
+
+def _short(value: float, digits: int) -> str:
     """1.5k, 20M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / size:.4g}{letter}"
-    return f"{value:.4g}"
+            return f"{value / size:.{digits}g}{letter}"
+    return f"{value:.{digits}g}"

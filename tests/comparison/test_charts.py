@@ -48,7 +48,15 @@ def test_long_curves_are_thinned_and_keep_their_ends() -> None:
     places = points.split()
     assert POINTS / 2 < len(places) <= POINTS + 1
     assert places[0].startswith("56.0,")
-    assert places[-1].startswith("628.0,")
+    assert places[-1].startswith("614.0,")
+
+
+def test_ticks_that_lie_close_together_have_texts_of_their_own() -> None:
+    picture = scatter([Series("a", 0, [(1_204_897.0, 1.5), (1_205_042.0, 1.6)])], "parameters", "bpc")
+    texts = re.findall(r'text-anchor="middle">([^<]*)<', picture)
+    assert len(texts) >= 3
+    assert len(set(texts)) == len(texts)
+    assert all(re.fullmatch(r"1\.20\d+M", text) for text in texts)
 
 
 def test_names_are_text_and_series_look_different() -> None:
