@@ -10,6 +10,7 @@ import click
 
 from lsseq.cli.curve import save_curve
 from lsseq.errors import RequestError
+from lsseq.training.progress import HEADLINES
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -67,7 +68,7 @@ def save_ensemble(path: Path, values: dict[str, Any]) -> None:
 
 def print_beside(values: dict[str, Any]) -> None:
     """What stands beside the figures of an ensemble."""
-    unit = next(name for name in ("bpc", "bpb", "perplexity") if name in values)
+    unit = next(name for name in HEADLINES if name in values)
 
     def line(name: str, figures: dict[str, Any], more: str = "") -> None:
         click.echo(f"{name:<16}nll {figures['nll']:<10.6g}{unit} {figures[unit]:.6g}{more}")

@@ -111,7 +111,7 @@ def by_default(kind: str) -> Any:
     return pytest.param(kind, marks=[] if kind == "zoneout" else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("kind", map(by_default, [*KINDS, *TASKS]))
+@pytest.mark.parametrize("kind", [by_default(kind) for kind in [*KINDS, *TASKS]])
 def test_the_programs_read_any_length_and_number(kind: str, tmp_path: Path) -> None:
     """torch.export's and ONNX's, called as their users do."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
