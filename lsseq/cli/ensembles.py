@@ -34,7 +34,7 @@ def together(
     are those of `lsseq.evaluation.ensemble.together`.
 
     Raises:
-        RequestError: as `load_run`; or the vocabularies differ.
+        RequestError: as `load_run`; or the runs read a text differently.
     """
     from lsseq.evaluation import ensemble
     from lsseq.runs import load_run
@@ -48,6 +48,11 @@ def together(
                 f"{run} has another vocabulary than {runs[0]}: there are no probabilities that could be averaged",
                 hint="runs of one corpus with the same `data` keys have the same vocabulary",
             )
+        for key in ("reverse", "strip_spaces"):
+            if getattr(other.recipe.data, key) != getattr(recipe.data, key):
+                raise RequestError(
+                    f"{run} and {runs[0]} read different symbols: data.{key} is true of one of them only"
+                )
         prepare(other.model)
         models.append(other.model)
     values = ensemble.together(models, split, vocabulary, recipe, **options)

@@ -18,7 +18,7 @@ from lsseq.model.recurrent import RecurrentModel
 from lsseq.nn.low_rank import load_dense
 from lsseq.recipe import Loaded, load_recipe
 from lsseq.recipe.schema import Recipe
-from lsseq.runs import RunFolder, load_run, load_task, read_saved
+from lsseq.runs import RunFolder, load_run, load_task, read_checkpoint
 from lsseq.training.device import choose_device
 from lsseq.training.session import start_run, train_recipe
 from lsseq.training.trial import try_recipe
@@ -28,6 +28,8 @@ LR = 0.5
 """The highest learning rate of the tuning, over that of the run."""
 WARM_UP = 0.05
 """The share of the tuning's steps over which it rises."""
+SLOPE = "recurrence.slope"
+"""The weight of an HM-LSTM that holds the slope of its detectors."""
 STEPS = 0.8
 """The share of the tuning's time that its steps are to take; the rest is for evaluations."""
 
@@ -128,10 +130,10 @@ def _recipe(source: RunFolder, structure: Structure, target: Path, more: Sequenc
 
 def _slope(source: RunFolder) -> list[str]:
     """A slope that grows with the epochs stays where it is, since the new run counts them from 0."""
-    slope = load_recipe(str(source.recipe)).recipe.model.boundary.slope
-    if isinstance(slope, float):
+    if isinstance(load_recipe(str(source.recipe)).recipe.model.boundary.slope, float):
         return []
-    return [f"model.boundary.slope={slope.at(read_saved(source.checkpoint('best')).epoch)}"]
+    weights = read_checkpoint(source.checkpoint("best"), ["weights"])[0]["weights"]
+    return [f"model.boundary.slope={float(weights[SLOPE])}"] if SLOPE in weights else []
 
 
 def _tuning(recipe: Recipe, minutes: float) -> list[str]:

@@ -51,7 +51,7 @@ def compare(
     begin = time.perf_counter()
     while len(times) < pairs and (len(times) < 2 or time.perf_counter() - begin < limit):
         times.append([_time(run, device, repeats) for run in both])
-    low, median, high = statistics.quantiles(first / second for first, second in times)
+    low, median, high = statistics.quantiles((first / second for first, second in times), method="inclusive")
     mean = sum(first for first, _ in times) / sum(second for _, second in times)
     return Ratio(low, median, high, mean, statistics.median(first for first, _ in times) / repeats, len(times))
 

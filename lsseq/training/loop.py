@@ -46,6 +46,7 @@ def train(
     """
     budget = Budget(training)
     together = state.processes
+    state.clock.start()
     with _named(folder, together), progress, closing(_journal(state, folder)) as journal:
         state.final = None
         state.model.train()
@@ -81,7 +82,7 @@ def train(
                 raise _interrupted(state, folder)
 
         # The lines from here on are no part of the state that is saved: a run that goes on with a larger budget cuts
-        # them off again and continues as if it had never stopped.
+        # them off again and continues as if it had never stopped. Only an evaluation here that is the best stays so.
         state.metrics_bytes = journal.sync()
         if state.meter.steps:
             journal.write(_train_line(state, training))

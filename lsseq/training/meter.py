@@ -12,14 +12,21 @@ from torch import Tensor
 
 
 class Clock:
-    """Seconds of a training over all its sessions: in all, and without evaluations and saves."""
+    """Seconds of a training over all its sessions: in all, and without evaluations and saves.
+
+    It stands until it is started: what comes before the first step, such as teachers of detectors, does not count.
+    """
 
     def __init__(self) -> None:
-        self._start = time.perf_counter()
+        self._before = 0.0
+        self._start: float | None = None
         self._aside = 0.0
 
+    def start(self) -> None:
+        self._start = time.perf_counter()
+
     def total(self) -> float:
-        return time.perf_counter() - self._start
+        return self._before + (0.0 if self._start is None else time.perf_counter() - self._start)
 
     def training(self) -> float:
         return self.total() - self._aside
@@ -37,8 +44,7 @@ class Clock:
         return {"total": self.total(), "aside": self._aside}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._start = time.perf_counter() - state["total"]
-        self._aside = state["aside"]
+        self._before, self._aside = state["total"], state["aside"]
 
 
 class Meter:

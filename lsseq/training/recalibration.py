@@ -27,8 +27,11 @@ def recalibrate(model: SequenceModel, windows: TrainingWindows, device: torch.de
     position = windows.position()
     windows.seek(BEGINNING)
     state: State = None
-    with recalibrating(model), torch.no_grad():
-        for _ in range(min(WINDOWS, windows.windows_per_epoch)):
-            window = windows.next()
-            state = model.score(window.batch.to(device), None if window.fresh else state).state
-    windows.seek(position)
+    try:
+        with recalibrating(model), torch.no_grad():
+            for _ in range(min(WINDOWS, windows.windows_per_epoch)):
+                window = windows.next()
+                state = model.score(window.batch.to(device), None if window.fresh else state).state
+    finally:
+        # Somebody may ask to stop at any moment, and what is then saved goes on from where the training stands.
+        windows.seek(position)

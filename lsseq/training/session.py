@@ -50,7 +50,7 @@ class Result:
     steps: int
     epochs: int
     seconds: float
-    """Of all sessions, evaluations included."""
+    """From the first step on, of all sessions, evaluations included."""
     tokens_per_second: float
     """Training tokens, in a task the steps of its sequences, over the time without evaluations and saves."""
     parameters: int

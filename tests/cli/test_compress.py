@@ -172,6 +172,19 @@ def test_other_recurrences(cli: Cli, tmp_path: Path, small_text: Path, gates: in
     assert few["truncated"]["nll"] != many["truncated"]["nll"] != values["dense"]["nll"]
 
 
+def test_a_slope_that_grew_stays_where_the_weights_learned_with_it(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    (tmp_path / "hm.yaml").write_text(
+        f"data: {{text: {small_text}}}\n"
+        "model: {recurrence: hm-lstm, layers: 3, hidden: 8, boundary: {slope: {start: 1, per_epoch: 2}}}\n"
+        "training: {epochs: 2, batch: 16, bptt: 16}\n"
+    )
+    cli("train", tmp_path / "hm.yaml", "--run", tmp_path / "run")
+    cli("compress", tmp_path / "run", "--rank", 2, "--streams", 4)
+    slope = read_checkpoint(tmp_path / "run" / "checkpoints" / "best")[0]["weights"]["recurrence.slope"]
+    assert slope in (1.0, 3.0)
+    assert load_recipe(str(tmp_path / "run-rank-2" / "recipe.yaml")).recipe.model.boundary.slope == slope
+
+
 def test_a_task(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compress, "try_recipe", lambda _: SimpleNamespace(seconds_per_step=4.8))

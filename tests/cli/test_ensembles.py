@@ -37,7 +37,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, small_text: Path) -> dict[str
     other = folder / "other.txt"
     other.write_text("abc\n" * 200)
     make_run(folder / "other", tiny_recipe(other))
-    return {name: folder / name for name in (*models, "other")}
+    make_run(folder / "backwards", tiny_recipe(small_text, data={"reverse": True}))
+    return {name: folder / name for name in (*models, "other", "backwards")}
 
 
 def test_samples(runs: dict[str, Path], text: Path, cli: Cli, tmp_path: Path) -> None:
@@ -132,6 +133,10 @@ def test_what_is_shown(runs: dict[str, Path], text: Path, cli: Cli) -> None:
         (
             ["noisy", "--png", "x.png"],
             "error: --png draws the curve of --samples, --exact or several runs, --steps or --column",
+        ),
+        (
+            ["noisy", "backwards"],
+            "error: {backwards} and {noisy} read different symbols: data.reverse is true of one of them only",
         ),
         (["noisy", "other"], "error: {other} has another vocabulary than {noisy}"),
     ],

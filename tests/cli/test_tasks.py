@@ -205,7 +205,7 @@ def test_a_text_that_changed_stops_a_resumed_run(tmp_path: Path, cli: Cli) -> No
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ("{task: {kind: copy, length: 5}}", "`length` is for the task adding, and data.task is `copy`"),
+        ("{task: {kind: copy, length: 5}}", "`length` is for the kind `adding` (got `copy`)"),
         ("{task: copi}", "data.task.kind must be `copy`, `adding`, `images` or `classification` (got `copi`)"),
         ("{task: copy, corpus: ptb}", "the task `copy` makes its own sequences, not data.corpus"),
         ("{task: images, text: a.txt}", "the task `images` reads data.corpus or data.dataset, not data.text"),

@@ -43,7 +43,7 @@ def test_ratios_of_neighbours(clock: Clock) -> None:
     ratio = compare(ours, clock.takes("B", 50.0, 50.0, 1.0), CPU, pairs=3, limit=60.0)
     # The first two pairs do not count.
     assert clock.order == "ABABABABAB"
-    assert (ratio.low, ratio.median, ratio.high) == (1.0, 2.0, 3.0)
+    assert (ratio.low, ratio.median, ratio.high) == (1.5, 2.0, 2.5)
     assert (ratio.seconds, ratio.pairs) == (2.0, 3)
 
 

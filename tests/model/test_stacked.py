@@ -139,8 +139,8 @@ def test_biases_of_highway_gates_start_low_whatever_the_weights() -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"stack": {"columns": 2}}, "model.stack.columns is for the kind `fractal` (got `plain`)"),
-        ({"stack": {"kind": "tied", "swapout": {}}}, "model.stack.swapout is for the kind `residual` (got `tied`)"),
+        ({"stack": {"columns": 2}}, "`columns` is for the kind `fractal` (got `plain`)"),
+        ({"stack": {"kind": "tied", "swapout": {}}}, "`swapout` is for the kind `residual` (got `tied`)"),
         ({"stack": {"kind": "residual", "steps": 2}}, "is for the kind `tied` and `deep-transition` (got `residual`)"),
         (
             {"stack": {"kind": "residual", "swapout": {}, "stochastic_depth": {}}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,6 +159,14 @@ def test_a_larger_budget_goes_on_as_if_it_had_been_given_at_first(steps: int, tm
     assert {(steps, "train"), (steps, "valid")} <= set(ended), "the end is always measured"
     toy_train(tmp_path / "short", toy_training(steps=40, **keys))
     assert losses(tmp_path / "short") == losses(tmp_path / "whole")
+
+
+def test_what_comes_before_the_first_step_takes_no_time(tmp_path: Path) -> None:
+    state = toy_state(training := toy_training(steps=3))
+    time.sleep(0.05)
+    assert state.clock.total() == 0.0
+    toy_train(tmp_path / "run", training, state)
+    assert 0.0 < state.clock.training() < state.clock.total()
 
 
 def test_lines(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from lsseq.nn.parts.statistics import StepNorm, step_norms
 from lsseq.recipe.schema import Training
 from lsseq.runs import load_run, read_checkpoint, read_metrics
 from lsseq.training import recalibration
+from lsseq.training.interrupt import Stopped
 from lsseq.training.recalibration import recalibrate
 from lsseq.training.work import open_work
 
@@ -68,6 +69,20 @@ def test_statistics_are_those_of_the_first_windows_without_noise(kind: str, monk
     mean, variance = by_hand(model, windows_of(kind), 3)
     torch.testing.assert_close(norm.mean, mean, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(norm.variance, variance, rtol=1e-10, atol=1e-12)
+
+
+def test_who_stops_while_they_are_taken_leaves_the_windows_where_they_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, windows = tiny_model(V, norm="batch", norm_steps=N), windows_of("stream")
+    windows.next()
+    before = windows.position()
+
+    def stopped(*_: Any) -> Any:
+        raise Stopped
+
+    monkeypatch.setattr(model, "score", stopped)
+    with pytest.raises(Stopped):
+        recalibrate(model, windows, torch.device("cpu"))
+    assert windows.position() == before
 
 
 def test_a_short_text_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

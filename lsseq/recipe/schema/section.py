@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -29,6 +30,11 @@ class Section(BaseModel):
     alternatives: ClassVar[tuple[frozenset[str], ...]] = ()
     """Groups of keys of which one, given in a recipe, takes the place of the others in the recipes that it extends."""
 
+    chooser: ClassVar[str] = "kind"
+    readers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Keys that only some values of the key `chooser` read; with another one they are refused, unless they have their
+    default."""
+
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
@@ -37,6 +43,15 @@ class Section(BaseModel):
         if isinstance(value, dict):
             return {key: inner for key, inner in value.items() if inner is not None or key not in cls.model_fields}
         return value
+
+    @model_validator(mode="after")
+    def _only_what_is_read(self) -> Section:
+        for key, values in self.readers.items():
+            chosen = getattr(self, self.chooser)
+            if chosen not in values and getattr(self, key) != type(self).model_fields[key].default:
+                known = " and ".join(f"`{value}`" for value in values)
+                raise broken(key, f"`{key}` is for the {self.chooser} {known} (got `{chosen}`)")
+        return self
 
 
 def broken(key: str, message: str, suggestion: str | None = None) -> PydanticCustomError:

@@ -3,7 +3,7 @@ and transitions of more than one step."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -76,19 +76,25 @@ class RandomSteps(Section):
         return self
 
 
-_KEYS: dict[str, tuple[str, ...]] = {
-    "plain": (),
-    "residual": ("stochastic_depth", "swapout"),
-    "tied": ("steps", "random_steps", "state", "pattern", "injection", "difference_rank"),
-    "deep-transition": ("steps", "random_steps", "injection"),
-    "fractal": ("columns", "sharing", "drop_path"),
-    "fast-slow": ("fast", "slow"),
-}
-
-
 class Stack(Section):
     """How the layers stand above each other. `residual`, `tied` and `fractal` stacks keep the width `hidden`, and a
     linear map without bias brings an input of another width to it."""
+
+    readers: ClassVar = {
+        "stochastic_depth": ("residual",),
+        "swapout": ("residual",),
+        "steps": ("tied", "deep-transition"),
+        "random_steps": ("tied", "deep-transition"),
+        "state": ("tied",),
+        "pattern": ("tied",),
+        "injection": ("tied", "deep-transition"),
+        "difference_rank": ("tied",),
+        "columns": ("fractal",),
+        "sharing": ("fractal",),
+        "drop_path": ("fractal",),
+        "fast": ("fast-slow",),
+        "slow": ("fast-slow",),
+    }
 
     kind: Literal["plain", "residual", "tied", "deep-transition", "fractal", "fast-slow"] = "plain"
     """plain: each reads the one below. residual: each adds to what it reads, normalised. tied: residual, `steps`
@@ -124,12 +130,7 @@ class Stack(Section):
     """`fast-slow`: units of the slow cell; `hidden`, those of a fast one, where absent."""
 
     @model_validator(mode="after")
-    def _keys_of_the_kind(self) -> Stack:
-        for name, field in type(self).model_fields.items():
-            if name == "kind" or name in _KEYS[self.kind] or getattr(self, name) == field.default:
-                continue
-            kinds = " and ".join(f"`{kind}`" for kind, names in _KEYS.items() if name in names)
-            raise broken(name, f"model.stack.{name} is for the kind {kinds} (got `{self.kind}`)")
+    def _goes_together(self) -> Stack:
         if self.stochastic_depth is not None and self.swapout is not None:
             raise broken("swapout", "model.stack.swapout and model.stack.stochastic_depth exclude each other")
         if self.kind == "deep-transition" and self.injection == "learned":

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from lsseq.recipe.schema.section import Count, Section, broken
-
-_READ_BY = {
-    "delay": ("copy",),
-    "vary": ("copy",),
-    "length": ("adding",),
-    "examples": ("copy", "adding"),
-    "permuted": ("images",),
-    "column": ("classification",),
-    "label": ("images", "classification"),
-}
-"""The kinds that read a key; the others refuse it."""
+from lsseq.recipe.schema.section import Count, Section
 
 
 class Task(Section):
     """What is learned instead of the next token. A bare name, `task: copy`, stands for `task: {kind: copy}`."""
+
+    readers: ClassVar = {
+        "delay": ("copy",),
+        "vary": ("copy",),
+        "length": ("adding",),
+        "examples": ("copy", "adding"),
+        "permuted": ("images",),
+        "column": ("classification",),
+        "label": ("images", "classification"),
+    }
 
     kind: Literal["copy", "adding", "images", "classification"]
     """copy: ten symbols are read and recalled after a delay; adding: the sum of two marked numbers; images: the class
@@ -43,10 +42,3 @@ class Task(Section):
     """classification: the column of a CSV file that holds the text."""
     label: str = "label"
     """classification, images: the column of a CSV file or a data set that holds the class."""
-
-    @model_validator(mode="after")
-    def _only_its_keys(self) -> Task:
-        for key, kinds in _READ_BY.items():
-            if self.kind not in kinds and getattr(self, key) != type(self).model_fields[key].default:
-                raise broken(key, f"`{key}` is for the task {' and '.join(kinds)}, and data.task is `{self.kind}`")
-        return self

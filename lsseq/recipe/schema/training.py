@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,13 @@ class Schedule(Section):
     """How the learning rate changes. A bare name, `schedule: cosine`, stands for `schedule: {kind: cosine}`."""
 
     alternatives = (frozenset({"milestones", "after"}),)
+    readers: ClassVar = {
+        "factor": ("plateau", "step"),
+        "patience": ("plateau",),
+        "milestones": ("step",),
+        "after": ("step",),
+        "final": ("cosine",),
+    }
 
     kind: Literal["constant", "plateau", "step", "cosine"] = "constant"
     """plateau: times `factor` when validation did not improve more than `patience` times in a row; step: times `factor`
@@ -34,6 +41,8 @@ class Schedule(Section):
 class Averaging(Section):
     """Evaluate and keep an average of the weights instead of the weights."""
 
+    readers: ClassVar = {"start": ("asgd",), "patience": ("nt-asgd",), "decay": ("ema",)}
+
     kind: Literal["none", "asgd", "nt-asgd", "ema"] = "none"
     """asgd: plain mean from epoch `start` on; nt-asgd: plain mean from the first evaluation on that is not better than
     the best of all but the last `patience` (Merity et al. 2018); ema: exponential moving average."""
@@ -47,6 +56,15 @@ class Averaging(Section):
 
 class Training(Section):
     """How the model is fitted. Of `epochs`, `steps` and `minutes` the first that is reached ends the training."""
+
+    chooser = "optimizer"
+    readers: ClassVar = {
+        "momentum": ("sgd", "rmsprop"),
+        "betas": ("adam", "adamw"),
+        "amsgrad": ("adam", "adamw"),
+        "smoothing": ("rmsprop",),
+        "epsilon": ("adam", "adamw", "rmsprop"),
+    }
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adam"
     lr: Positive = 2e-3
@@ -113,6 +131,8 @@ class Training(Section):
     def _ends(self) -> Training:
         if self.epochs is None and self.steps is None and self.minutes is None:
             raise broken("steps", "nothing ends the training; give training.steps, training.epochs or training.minutes")
+        if self.clip is None and self.clip_by != "norm":
+            raise broken("clip_by", "`clip_by` says what `training.clip` limits, and there is none")
         if self.schedule.kind == "cosine" and self.epochs is None and self.steps is None:
             raise broken("schedule", "a cosine schedule needs a budget: training.steps or training.epochs")
         if self.schedule.kind == "step" and (self.schedule.milestones is None) == (self.schedule.after is None):
