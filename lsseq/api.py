@@ -63,7 +63,7 @@ class TrainedModel:
     def __init__(self, run: str | os.PathLike[str], checkpoint: Checkpoint, device: Device) -> None:
         self.device = choose_device(device)
         loaded = load_run(run, checkpoint, str(self.device))
-        self.folder = loaded.folder.path
+        self.folder, self.fingerprint = loaded.folder.path, loaded.fingerprint
         self.model, self.vocabulary, self.recipe = loaded.model, loaded.vocabulary, loaded.recipe
 
     def perplexity(self, text: str | bytes) -> float:
@@ -110,13 +110,13 @@ class TrainedModel:
             The values of `lsseq eval --json`: `nll`, `perplexity`, `bpc` …, `tokens`, `mode`, `protocol`, `seconds`.
 
         Raises:
-            RequestError: there is no such split, or the corpus is not prepared here.
+            RequestError: there is no such split, the corpus is not prepared here, or its text was changed.
 
         Example:
             >>> model.evaluate("test")["bpc"]  # doctest: +SKIP
             1.97
         """
-        found = find_split(self.recipe.data, self.vocabulary, split)
+        found = find_split(self.recipe.data, self.vocabulary, split, self.fingerprint)
         values = evaluate(
             self.model, found, self.vocabulary, self.recipe, mode=mode, streams=streams, device=self.device
         )

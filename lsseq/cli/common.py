@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -39,6 +40,13 @@ class VerbGroup(click.Group):
 def json_option(function: Function) -> Function:
     """`--json`: one JSON object on standard output and nothing else there."""
     return click.option("as_json", "--json", is_flag=True, help="Print one JSON object.")(function)
+
+
+def is_assignment(argument: str) -> bool:
+    """Whether an argument is KEY=VALUE, and not a file or a run of such a name."""
+    from lsseq.runs.folder import RUNS
+
+    return "=" in argument and not Path(argument).exists() and not (RUNS / argument).exists()
 
 
 def count(text: str) -> int | None:

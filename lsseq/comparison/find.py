@@ -6,21 +6,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lsseq.runs import RunFolder
-from lsseq.runs.folder import resolve
+from lsseq.runs.folder import RUNS, resolve
 
 
 def find_runs(given: Sequence[str]) -> list[Path]:
     """The folders of runs, each once, in the order in which they are given, those below a folder by name.
 
     Args:
-        given: run folders, names under `runs/`, or folders with runs in them, at any depth.
+        given: run folders, or folders with runs in them at any depth, by paths or by names under `runs/`.
 
     Raises:
         RequestError: one of them is no run and holds none.
     """
     found: dict[Path, Path] = {}
     for one in given:
-        runs = list(_runs_below(Path(one))) or [resolve(one)]
+        runs = list(_runs_below(Path(one))) or list(_runs_below(RUNS / one)) or [resolve(one)]
         for run in runs:
             found.setdefault(run.resolve(), run)
     return list(found.values())

@@ -97,7 +97,7 @@ def _measure_text(folder: RunFolder) -> dict[str, Any]:
     from lsseq.evaluation.reading import Tokenwise
 
     trained = load(folder.path)
-    split = find_split(trained.recipe.data, trained.vocabulary, "test")
+    split = find_split(trained.recipe.data, trained.vocabulary, "test", trained.fingerprint)
     each = Tokenwise()
     values = evaluate(trained.model, split, trained.vocabulary, trained.recipe, device=trained.device, keep=each)
     values["split"] = "test"
@@ -125,7 +125,7 @@ def _measure_otherwise(folder: RunFolder, way: Way, samples: int | None) -> dict
     from lsseq.evaluation.evaluate import evaluate, find_split
 
     trained = load(folder.path)
-    split = find_split(trained.recipe.data, trained.vocabulary, "test")
+    split = find_split(trained.recipe.data, trained.vocabulary, "test", trained.fingerprint)
     subject = (trained.model, split, trained.vocabulary, trained.recipe)
     if way == "dynamic":
         values = evaluate(*subject, mode="dynamic", device=trained.device)
@@ -145,7 +145,7 @@ def _measure_task(folder: RunFolder, recipe: Recipe) -> dict[str, Any]:
     assert recipe.data.task is not None
     device = choose_device("auto")
     trained = load_task(folder.path, "best", str(device))
-    examples = open_task(recipe.data, recipe.data.task, folder.path)
+    examples = open_task(recipe.data, recipe.data.task, folder.path, trained.fingerprint)
     values = evaluate_examples(trained.model, examples, "test", device=device)
     # Answers within one sequence depend on each other.
     if "accuracy" in values and values["answers"] == values["sequences"]:

@@ -149,11 +149,7 @@ class Row:
         """Whether the test split gives what the recipe expects after as many steps; None where one is not known."""
         if self.recipe is None or self.test is None:
             return None
-        stated = [
-            one
-            for one in self.recipe.expected
-            if one.split == "test" and one.metric in self.test and one.steps in (None, self.steps)
-        ]
+        stated = [one for one in self.recipe.expects("test", self.steps) if one.metric in self.test]
         return all(abs(self.test[one.metric] - one.value) <= one.tolerance for one in stated) if stated else None
 
     def values(self) -> dict[str, Any]:

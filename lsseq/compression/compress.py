@@ -56,7 +56,7 @@ def measure(run: Path, split: str, streams: int | None) -> dict[str, Any]:
     else:
         device = choose_device("auto")
         trained = load_task(run, device=str(device))
-        examples = open_task(data, data.task, trained.folder.path)
+        examples = open_task(data, data.task, trained.folder.path, trained.fingerprint)
         values = evaluate_examples(trained.model, examples, split, device=device)
     kept = (*FIGURES, "parameters", "flops_per_token", "tokens", "protocol")
     return {name: values[name] for name in kept if name in values}

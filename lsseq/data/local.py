@@ -41,7 +41,7 @@ def _files(key: str, name: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+        found = sorted(file for file in path.rglob("*") if file.name.lower().endswith(SUFFIXES) and file.is_file())
         if not found:
             raise KeyFault(key, f"the folder {path} has no file to read", hint="read are " + ", ".join(SUFFIXES))
         return found

@@ -150,6 +150,25 @@ def count_characters(text: bytes) -> int:
     return len(text) - int((np.frombuffer(text, np.uint8) & 0xC0 == 0x80).sum())
 
 
+def refuse_changed(before: str | None, now: str, source: str, who: str = "the model") -> None:
+    """Refuse a text, or the sequences of a task, by its fingerprint.
+
+    Args:
+        before: of what `who` was trained on; None where that is not known.
+        now: of what there is.
+        source: what that is, for the error.
+        who: a run or a model.
+
+    Raises:
+        RequestError: it is another.
+    """
+    if before is not None and before != now:
+        raise RequestError(
+            f"the text is not the one that {who} was trained on: {source}",
+            hint="its files were changed; restore them, or start a new run",
+        )
+
+
 class UndecodableError(Exception):
     """A block holds a byte that is not UTF-8."""
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from lsseq.data import Split, TextData, Vocabulary, open_text
+from lsseq.data.text import refuse_changed
 from lsseq.errors import RequestError
 from lsseq.evaluation.cache import CacheReader
 from lsseq.evaluation.dynamic import dynamic_reader, gradient_statistics
@@ -73,25 +74,32 @@ def evaluate(
     }
 
 
-def find_split(data: schema.Data, vocabulary: Vocabulary, name: str) -> Split:
+def find_split(data: schema.Data, vocabulary: Vocabulary, name: str, fingerprint: str | None = None) -> Split:
     """A split of the text that a recipe names, in the tokens of a vocabulary.
 
+    Args:
+        data: the `data` section.
+        vocabulary: of the model that reads it.
+        name: `train`, `valid` or `test`.
+        fingerprint: of the text that it must be; None takes any.
+
     Raises:
-        RequestError: the text has no such split; and as `open_text`.
+        RequestError: the text has no such split, or is another; and as `open_text`.
     """
-    splits = open_with(data, vocabulary).splits
+    splits = open_with(data, vocabulary, fingerprint).splits
     if name not in splits:
         raise RequestError(f"the text has no split `{name}`; it has {', '.join(splits)}")
     return splits[name]
 
 
-def open_with(data: schema.Data, vocabulary: Vocabulary) -> TextData:
-    """The text that a recipe names, in the tokens of a given vocabulary."""
+def open_with(data: schema.Data, vocabulary: Vocabulary, fingerprint: str | None = None) -> TextData:
+    """The text that a recipe names, in the tokens of a given vocabulary; arguments and errors as of `find_split`."""
     opened = open_text(data)
-    if (opened.vocabulary.unit, opened.vocabulary.contents()) == (vocabulary.unit, vocabulary.contents()):
-        return opened
-    # The text was changed since the training: the run's own vocabulary is what its model reads.
-    return open_text(data, vocabulary)
+    if (opened.vocabulary.unit, opened.vocabulary.contents()) != (vocabulary.unit, vocabulary.contents()):
+        # Another sentencepiece finds other pieces of the same text; the run's own are what its model reads.
+        opened = open_text(data, vocabulary)
+    refuse_changed(fingerprint, opened.fingerprint, opened.source)
+    return opened
 
 
 @contextmanager

@@ -23,7 +23,9 @@ def copy_recipe(name_or_path: str, destination: Path | None = None, *, force: bo
     target = destination or Path()
     if target.is_dir():
         target /= source.name if source.name != "recipe.yaml" else f"{source.parent.name}.yaml"
-    if target.exists() and (not force or target.resolve() == source):
+    if target.exists() and target.resolve() == source.resolve():
+        raise RequestError(f"`{target}` is the recipe itself", Place(shown_path(target)), hint="name another file")
+    if target.exists() and not force:
         raise RequestError(f"`{target}` is already there", Place(shown_path(target)), hint="--force replaces it")
     bases = extended(source)  # Which refuses what is no recipe.
     lines = source.read_text(encoding="utf-8-sig").splitlines(keepends=True)

@@ -82,8 +82,7 @@ def read_document(path: Path) -> Node:
     Raises: RequestError for a file that cannot be read, is not UTF-8 or YAML, or holds no mapping.
     """
     shown = shown_path(path)
-    text = Text(_decoded(_content(path, shown), shown), shown)
-    root = parse(text)
+    root = parse(Text(read_source(path), shown))
     if root is None:
         raise RequestError(f"`{shown}` is empty", Place(shown), hint="`lsseq recipes show quickstart` shows a recipe")
     if not isinstance(root.value, dict):
@@ -91,6 +90,15 @@ def read_document(path: Path) -> Node:
             f"a recipe must be a mapping of keys to values, and this is {said(root.plain())}", root.place
         )
     return replace(root, place=Place(shown))
+
+
+def read_source(path: Path) -> str:
+    """The text of a recipe file, without a byte-order mark.
+
+    Raises: RequestError for a file that cannot be read, is too large or not UTF-8.
+    """
+    shown = shown_path(path)
+    return _decoded(_content(path, shown), shown)
 
 
 def parse(text: Text) -> Node | None:

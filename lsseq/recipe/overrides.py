@@ -11,6 +11,7 @@ from lsseq.recipe.keys import keys_of, nearest_key, type_at
 from lsseq.recipe.merge import explicit, merge
 
 COMMAND_LINE = "command line"
+QUOTES = "a value with signs of YAML stands in quotes of its own: 'data.text=\"my #1.txt\"'"
 
 
 def read_overrides(overrides: Sequence[str]) -> tuple[Node, list[RequestError]]:
@@ -29,6 +30,13 @@ def read_overrides(overrides: Sequence[str]) -> tuple[Node, list[RequestError]]:
     return layer, faults
 
 
+def _comment(override: str, value: Node | None, start: int) -> int | None:
+    """Where a comment stands behind a value that begins at `start`."""
+    end = start if value is None else (value.place.column or 1) - 1 + value.place.width
+    rest = override[end:].lstrip()
+    return len(override) - len(rest) if rest.startswith("#") else None
+
+
 def _tree(override: str) -> Node:
     key, sign, _ = override.partition("=")
     path = key.strip().split(".")
@@ -40,7 +48,9 @@ def _tree(override: str) -> Node:
         raise RequestError("`extends` stands in a file, not on the command line", place)
     if type_at(path) is None:
         raise RequestError(f"unknown key `{key.strip()}`", place, nearest_key(key.strip()), keys_of(path))
-    value = parse(Text(override, COMMAND_LINE, numbered=False, offset=len(key) + 1))
+    value = parse(text := Text(override, COMMAND_LINE, numbered=False, offset=len(key) + 1))
+    if (comment := _comment(override, value, len(key) + 1)) is not None:
+        raise RequestError("in YAML `#` begins a comment", text.place(comment - text.offset), hint=QUOTES)
     node = replace(value or Node(None, place), key=place)
     for step in reversed(path):
         node = Node({step: node}, place, place)

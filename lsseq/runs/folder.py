@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -85,12 +86,13 @@ class RunFolder:
                 remove([_lock_file(path)])
                 raise RequestError(
                     f"`{path}` is not a run folder: it holds other files and no recipe.yaml",
-                    hint=f"choose another: --run {_free_name(path)}",
+                    hint=f"choose another: --run {shlex.quote(str(_free_name(path)))}",
                 )
             if _contents(path) and not resume:
                 raise RequestError(
                     f"the run folder {path} exists already",
-                    hint=f"go on with it by --resume, or choose another: --run {_free_name(path)}",
+                    hint=f"`lsseq train --run {shlex.quote(str(path))} --resume` goes on with it; or choose another: "
+                    f"--run {shlex.quote(str(_free_name(path)))}",
                 )
             try:
                 yield run

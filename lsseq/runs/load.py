@@ -37,6 +37,11 @@ class LoadedRun:
     values: dict[str, Any]
     """What the checkpoint holds beside tensors."""
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the text that it was trained on; None where the checkpoint does not tell."""
+        return self.values.get("text")
+
 
 @dataclass(frozen=True)
 class LoadedTask:
@@ -47,6 +52,8 @@ class LoadedTask:
     form: Form
     model: AnsweringModel
     """In evaluation mode, with the averaged weights where the run averaged them."""
+    fingerprint: str | None
+    """Of the sequences that it was trained on; None where the checkpoint does not tell."""
 
 
 def load_run(run: str | os.PathLike[str], checkpoint: str = "best", device: str = "cpu") -> LoadedRun:
@@ -92,11 +99,11 @@ def load_task(run: str | os.PathLike[str], checkpoint: str = "best", device: str
     folder, recipe = _open(run)
     if recipe.data.task is None:
         raise RequestError(f"{folder} is a language model; it was trained on no task")
-    tensors, _ = read_checkpoint(folder.checkpoint(checkpoint), ["weights"], device)
+    tensors, values = read_checkpoint(folder.checkpoint(checkpoint), ["weights"], device)
     form = Form.load(folder.path)
     model = build_answering(recipe.model, form).to(device)
     _fill(model, tensors["weights"], folder, checkpoint)
-    return LoadedTask(folder, recipe, form, model.eval())
+    return LoadedTask(folder, recipe, form, model.eval(), values.get("text"))
 
 
 def _open(run: str | os.PathLike[str]) -> tuple[RunFolder, Recipe]:

@@ -12,7 +12,7 @@ from lsseq.runs.checkpoint import damaged, read_values
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Figure = float | None
+Figure = int | float | None
 Figures = dict[str, Figure]
 
 

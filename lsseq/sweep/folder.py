@@ -10,26 +10,29 @@ runs/NAME-sweep/
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lsseq.errors import RequestError, RunError
 from lsseq.json_text import parse_json
 from lsseq.recipe import dump_recipe
 from lsseq.recipe.schema import Recipe
 from lsseq.runs import RunFolder, files
+from lsseq.runs.folder import RUNS
 from lsseq.sweep.space import Space, parse
 from lsseq.sweep.trial import figures
 
 Engine = Literal["optuna", "ray"]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseModel):
     """What is searched, and how."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     spaces: dict[str, str]
     """The space of each key as it was written."""
@@ -57,6 +60,12 @@ class SweepFolder:
     """The paths of a sweep."""
 
     path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> SweepFolder:
+        """The sweep that a path, or a name under `runs/`, stands for."""
+        named = cls(RUNS / path)
+        return named if not path.exists() and named.settings_file.is_file() else cls(path)
 
     @property
     def settings_file(self) -> Path:
@@ -91,7 +100,7 @@ class SweepFolder:
         self.write(settings)
 
     def write(self, settings: Settings) -> None:
-        files.replace(self.settings_file, json.dumps(asdict(settings), indent=2, ensure_ascii=False).encode() + b"\n")
+        files.replace(self.settings_file, settings.model_dump_json(indent=2).encode() + b"\n")
 
     def settings(self) -> Settings:
         """Those that the sweep was begun with.
@@ -101,12 +110,16 @@ class SweepFolder:
             RunError: the file is damaged.
         """
         try:
-            return Settings(**parse_json(self.settings_file.read_text(encoding="utf-8")))
+            return Settings.model_validate(parse_json(self.settings_file.read_text(encoding="utf-8")))
         except (FileNotFoundError, NotADirectoryError):
             raise RequestError(
                 f"there is no sweep to resume in `{self.path}`", hint="without --resume a new one starts"
             ) from None
-        except (ValueError, TypeError) as error:
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise RunError(f"{self.settings_file} is damaged: {what}") from error
+        except ValueError as error:
             raise RunError(f"{self.settings_file} is damaged: {error}") from error
 
     def value(self, number: int) -> tuple[int, float] | None:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsseq.errors import RequestError
+from lsseq.errors import RequestError, RunError
 from lsseq.runs import files
 from lsseq.runs.folder import locked
 from lsseq.sweep.folder import Result, Settings, SweepFolder
@@ -70,17 +70,22 @@ def search(folder: SweepFolder, settings: Settings) -> list[Result]:
 class _Study:
     def __init__(self, folder: SweepFolder, settings: Settings) -> None:
         import optuna
+        from sqlalchemy.exc import DatabaseError
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.settings, self.spaces = folder, settings, settings.parsed()
+        database = folder.path / "study.db"
         with self._alone():
-            self.study = optuna.create_study(
-                study_name="sweep",
-                storage=f"sqlite:///{(folder.path / 'study.db').absolute()}",
-                load_if_exists=True,
-                direction="minimize",
-                pruner=optuna.pruners.MedianPruner(),
-            )
+            try:
+                self.study = optuna.create_study(
+                    study_name="sweep",
+                    storage=f"sqlite:///{database.absolute()}",
+                    load_if_exists=True,
+                    direction="minimize",
+                    pruner=optuna.pruners.MedianPruner(),
+                )
+            except DatabaseError as error:
+                raise RunError(f"{database} is damaged: {error.orig}") from error
             count = combinations(self.spaces)
             if count is not None and count <= settings.trials:
                 self._take_each_once()

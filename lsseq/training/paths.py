@@ -15,7 +15,9 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     if isinstance(text, TextSplits):
         text = TextSplits(**_absolute(text.model_dump()))
     if dataset is not None:
-        dataset = HubDataset(**(dataset.model_dump() | _absolute({"name": dataset.name, "files": dataset.files})))
+        # With files, the name is that of their format; `json` may be a folder, too.
+        key = "name" if dataset.files is None else "files"
+        dataset = HubDataset(**(dataset.model_dump() | {key: _absolute(getattr(dataset, key))}))
     update = {"text": _absolute(text), "dataset": dataset, "vocabulary": _absolute(data.vocabulary)}
     return recipe.model_copy(update={"data": data.model_copy(update=update)})
 

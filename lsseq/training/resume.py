@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -38,7 +39,8 @@ def refuse_changes(loaded: Loaded, before: Recipe, run: str) -> None:
     if problems:
         raise RequestError.of(
             problems,
-            hint=f"a run goes on only as the same training; --from {run} starts a new run from its weights",
+            hint="a run goes on only as the same training; a new run starts from its weights with: "
+            f"--from {shlex.quote(run)}",
         )
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 
+from lsseq.data.text import refuse_changed
 from lsseq.errors import RequestError, RunError
 from lsseq.evaluation.figures import FIGURES
 from lsseq.model.base import SequenceModel
@@ -89,8 +90,11 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
         joined(choose_device(recipe.training.device)) as processes,
     ):
         saved = processes.any((folder.checkpoint("last") / MANIFEST).exists())
+        if resume and not saved and folder.recipe.is_file() and processes.lead:
+            print(f"note: {folder} has no checkpoint `last`; its training begins again", file=sys.stderr)
         if saved:
             refuse_changes(loaded, load_recipe(str(folder.recipe)).recipe, str(folder))
+        written = dump_recipe(recipe)
         device = prepare_device(recipe)
         with processes.lead_first():
             work = open_work(recipe)
@@ -110,7 +114,7 @@ def train_recipe(loaded: Loaded, path: Path, *, resume: bool = False, source: st
             write_last(state, folder)
         if processes.lead:
             # The last of all, since it makes the folder a run.
-            folder.write_recipe(dump_recipe(recipe))
+            folder.write_recipe(written)
         _train(state, recipe, work, folder)
         return _result(folder, state, work)
 
@@ -248,11 +252,7 @@ def _restore(state: LoopState, folder: RunFolder, work: Work) -> None:
     tensors, values = read_checkpoint(folder.checkpoint("last"), ["weights", "training"])
     saved(values, folder.checkpoint("last"))
     try:
-        if values["loop"]["text"] != work.fingerprint:
-            raise RequestError(
-                f"the text is not the one that {folder} was trained on: {work.source}",
-                hint="its files were changed; restore them, or start a new run",
-            )
+        refuse_changed(values["text"], work.fingerprint, work.source, str(folder))
         state.restore(tensors, values)
     except _UNFIT as error:
         raise _unfit(folder, error) from error

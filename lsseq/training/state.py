@@ -130,7 +130,8 @@ class LoopState:
 
     def values(self) -> dict[str, Any]:
         """What a checkpoint says about its weights."""
-        return {"step": self.step, "epoch": self.epoch, "tokens": self.tokens, "best": self.best, "final": self.final}
+        where = {"step": self.step, "epoch": self.epoch, "tokens": self.tokens}
+        return {**where, "text": self.text, "best": self.best, "final": self.final}
 
     def save(self) -> tuple[Tensors, dict[str, Any]]:
         """The tensors in the groups `weights` and `training`, and the values that JSON can hold.
@@ -149,7 +150,6 @@ class LoopState:
 
     def _loop(self) -> dict[str, Any]:
         return {
-            "text": self.text,
             "windows": self.windows.position(),
             "schedule": self.schedule.state(),
             "averaging": self.averaging.state(),

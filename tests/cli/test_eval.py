@@ -79,11 +79,49 @@ def test_expected_is_compared(cli: Cli, tmp_path: Path, small_text: Path) -> Non
     assert [line for line in test.splitlines() if line.startswith("expected")] == ["expected    nll 5.0 ± 100.0: met"]
 
 
+def test_a_figure_is_expected_after_as_many_steps_as_were_made(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    expected = [{"metric": "nll", "split": "valid", "value": 5.0, "tolerance": 100.0, "steps": 9}]
+    recipe = tiny_recipe(small_text, expected=expected, training={"steps": 9})
+    make_run(tmp_path / "run", recipe)  # which stopped after one
+    assert "expected" not in json.loads(cli("eval", tmp_path / "run", "--json", check=0).stdout)
+
+
+def test_runs_may_have_names_like_keys(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    runs = [tmp_path / "lr=0.1", tmp_path / "lr=0.2"]
+    for seed, run in enumerate(runs):
+        make_run(run, tiny_recipe(small_text), seed=seed)
+    values = json.loads(cli("eval", *runs, "evaluation.window=30", "--json", check=0).stdout)
+    assert [one["run"] for one in values["runs"]] == [str(run) for run in runs]
+
+
+def test_a_text_that_was_changed_after_training_is_refused(cli: Cli, tmp_path: Path, small_text: Path) -> None:
+    text, run = tmp_path / "text.txt", tmp_path / "run"
+    text.write_bytes(small_text.read_bytes())
+    path = tmp_path / "small.yaml"
+    path.write_text(f"data: {{text: {text}}}\nmodel: {{hidden: 8}}\ntraining: {{steps: 2, batch: 4, bptt: 8}}\n")
+    cli("train", path, "--run", run, check=0)
+    before = cli("eval", run, "--split", "test", "--json", check=0).stdout
+    # What was for training is now the test split.
+    text.write_bytes(small_text.read_bytes()[: len(small_text.read_bytes()) // 2])
+    message = f"error: the text is not the one that the model was trained on: {text}\n"
+    for args in (("eval", run, "--split", "test"), ("eval", run, "--dynamic"), ("boundaries", run, "--split", "test")):
+        assert cli(*args, check=2).stderr.startswith(message if args[0] == "eval" else "error: ")
+    cli("compare", run, "--test")
+    assert not (run / "test.json").exists()
+    cli("eval", run, "--text", text, check=0)
+    text.write_bytes(small_text.read_bytes())
+    after = json.loads(cli("eval", run, "--split", "test", "--json", check=0).stdout)
+    assert after["nll"] == json.loads(before)["nll"]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--split", "test", "--text", "x"], "error: --split and --text exclude each other: one text is measured"),
-        (["--dynamic", "--cache"], "error: --dynamic and --cache exclude each other"),
+        (
+            ["--dynamic", "--cache"],
+            "error: several runs, --samples, --exact, --dynamic and --cache exclude each other",
+        ),
         (["model.hidden=3"], "error: `model.hidden=3` cannot be changed after training"),
         (["another-run"], "error: there is no run `another-run`"),
         (["--text", "no-such-file"], "error: there is no file `no-such-file`"),

@@ -54,6 +54,12 @@ def test_show_the_file_as_it_is(run_cli: Cli) -> None:
     assert "takes no KEY=VALUE" in run_cli("recipes", "show", "quickstart", "a=b", "--source", check=2).stderr
 
 
+def test_the_source_of_a_recipe_that_is_no_text(run_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"training: {steps: 1}\n# caf\xe9\n")
+    told = run_cli("recipes", "show", "latin.yaml", "--source", cwd=tmp_path, check=2).stderr
+    assert told.startswith("error: the byte 0xE9 is not UTF-8\n  --> latin.yaml:2")
+
+
 def test_copy(run_cli: Cli, tmp_path: Path) -> None:
     result = run_cli("recipes", "copy", "ptb-char/zoneout-lstm", "mine.yaml", check=0, cwd=tmp_path)
     assert result.stderr == "copied to mine.yaml\ntrain it with: lsseq train mine.yaml\n"

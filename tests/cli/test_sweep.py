@@ -105,6 +105,20 @@ def test_a_damaged_sweep(cli: Cli) -> None:
     Path("s").mkdir()
     Path("s/sweep.json").write_text("{")
     assert "s/sweep.json is damaged" in cli("sweep", "--run", "s", "--resume", check=1).stderr
+    values = {"spaces": {"model.layers": "1,2"}, "trials": 2, "engine": "optuna", "seed": 0}
+    for wrong in ({"spaces": 3}, {"trials": "x"}, {"engine": "zzz"}):
+        Path("s/sweep.json").write_text(json.dumps(values | wrong))
+        told = cli("sweep", "--run", "s", "--resume", check=1).stderr
+        assert f"s/sweep.json is damaged: {next(iter(wrong))}" in told
+    Path("s/sweep.json").write_text(json.dumps(values))
+    Path("s/study.db").write_bytes(b"no database " * 100)
+    assert "s/study.db is damaged: " in cli("sweep", "--run", "s", "--resume", check=1).stderr
+
+
+def test_a_sweep_is_found_by_its_name(cli: Cli) -> None:
+    Path("runs/s").mkdir(parents=True)
+    Path("runs/s/sweep.json").write_text("{")
+    assert "runs/s/sweep.json is damaged" in cli("sweep", "--run", "s", "--resume", check=1).stderr
 
 
 def started(*arguments: str) -> subprocess.Popen[bytes]:

@@ -238,7 +238,8 @@ def test_an_existing_run_is_not_overwritten(
     result = run_cli("train", recipe, "--run", run)
     assert_refused(
         result, 2, f"error: the run folder {run} exists already\n",
-        f"hint: go on with it by --resume, or choose another: --run {run.with_name('small-2')}\n",
+        f"hint: `lsseq train --run {run} --resume` goes on with it; or choose another: "
+        f"--run {run.with_name('small-2')}\n",
     )  # fmt: skip
     assert (run / "metrics.jsonl").read_bytes() == before
 

@@ -43,6 +43,11 @@ def test_a_run_that_lost_its_recipe_is_found_and_other_folders_are_not() -> None
     assert find_runs(["runs"]) == [Path("runs/a"), Path("runs/lost")]
 
 
+def test_a_folder_of_runs_is_found_by_its_name() -> None:
+    make("runs/sweep/trials/0")
+    assert find_runs(["sweep"]) == [Path("runs/sweep/trials/0")]
+
+
 @pytest.mark.parametrize("name", ["empty", "absent"])
 def test_where_no_run_is_the_runs_that_exist_are_named(name: str) -> None:
     make("runs/first")

@@ -38,7 +38,7 @@ def test_no_character_is_cut_in_two(contents, tmp_path_factory):
 
 def test_a_folder_is_its_text_files_in_the_order_of_their_paths(tmp_path):
     (tmp_path / "sub").mkdir()
-    for name, content in {"b.txt": "B", "a.md": "A", "sub/c.txt": "C", "z.py": "no", "d.txt.gz": "D"}.items():
+    for name, content in {"b.txt": "B", "a.md": "A", "sub/c.txt": "C", "z.py": "no", "d.TXT.gz": "D"}.items():
         data = content.encode() * 10
         (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     texts = local_texts(str(tmp_path))

@@ -103,6 +103,8 @@ def test_all_faults_at_once_in_the_order_of_the_file(faults: Faults) -> None:
         ("published: x", "published must be a list of mappings (got `x`)"),
         ("published: {metric: bpd, value: 1, source: s}", "published[0].metric must be `nll`"),
         ("name: 3", "name must be text (got 3)"),
+        ("name: ../elsewhere", "name is that of a folder, and not a path (got `../elsewhere`)"),
+        ("name: ..", "name is that of a folder, and not a path (got `..`)"),
         ("model: {hidden: null, hiden: null}", "unknown key `hiden` in model"),
     ],
 )
@@ -178,6 +180,8 @@ def test_no_training(faults: Faults) -> None:
             " " * 16 + "^",
             None,
         ),
+        ("data.text=my #1.txt", "in YAML `#` begins a comment", " " * 13 + "^", None),
+        ("data.text=# x", "in YAML `#` begins a comment", " " * 10 + "^", None),
         (
             "model.hidden=-1",
             "model.hidden must be an integer of at least 1, or a list of them (got -1)",

@@ -69,7 +69,7 @@ def test_claiming_twice_is_refused_and_names_a_free_folder() -> None:
     with pytest.raises(RequestError) as caught, RunFolder.claim(Path("runs/x"), resume=False):
         pass
     assert caught.value.message == f"the run folder {Path('runs/x')} exists already"
-    assert caught.value.hint == f"go on with it by --resume, or choose another: --run {Path('runs/x-3')}"
+    assert caught.value.hint == "`lsseq train --run runs/x --resume` goes on with it; or choose another: --run runs/x-3"
     with RunFolder.claim(Path("runs/x"), resume=True) as folder:
         assert folder.recipe.read_text() == "name: x\n"
 

@@ -27,7 +27,7 @@ Play = Callable[[Path, Sequence[str], Path, Report], Outcome]
 
 
 def sweep(path: Path, spaces: dict[str, str], trials: int, seed: int = 0) -> tuple[SweepFolder, Settings]:
-    folder, settings = SweepFolder(path), Settings(spaces, trials, "optuna", seed)
+    folder, settings = SweepFolder(path), Settings(spaces=spaces, trials=trials, engine="optuna", seed=seed)
     folder.begin(load_recipe("quickstart").recipe, settings)
     return folder, settings
 

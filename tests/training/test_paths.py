@@ -22,6 +22,11 @@ from lsseq.training.paths import with_absolute_paths
             {"dataset": {"name": "text", "files": {"train": "a.txt"}}},
             {"dataset": {"name": "text", "files": {"train": "HERE/a.txt"}}},
         ),
+        (
+            {"dataset": {"name": "b", "files": {"train": "a.txt"}}},
+            {"dataset": {"name": "b", "files": {"train": "HERE/a.txt"}}},
+        ),
+        ({"dataset": {"name": "b"}}, {"dataset": {"name": "HERE/b"}}),
         ({"dataset": {"name": "org/corpus"}}, {"dataset": {"name": "org/corpus"}}),
         ({"corpus": "ptb", "vocabulary": "a.txt"}, {"corpus": "ptb", "vocabulary": "HERE/a.txt"}),
     ],

@@ -123,7 +123,7 @@ def _text(trained: TrainedModel, path: Path | None, gold: Path | None, name: str
     data, vocabulary = trained.recipe.data, trained.vocabulary
     if path is not None:
         return _with_teachers(trained, Text.of(read_file(path, vocabulary, data, gold))), False
-    split = find_split(data, vocabulary, str(name))
+    split = find_split(data, vocabulary, str(name), trained.fingerprint)
     return _with_teachers(trained, Text.of(split.marked(gold))), split.whole
 
 
@@ -138,7 +138,7 @@ def _with_teachers(trained: TrainedModel, text: Text) -> Text:
     if not has_teachers(trained.recipe):
         return text
     try:
-        data = open_with(trained.recipe.data, trained.vocabulary)
+        data = open_with(trained.recipe.data, trained.vocabulary, trained.fingerprint)
     except RequestError as error:
         say(f"note: the teachers are not scored, since their text is not at hand: {error.message}")
         return text
@@ -159,7 +159,7 @@ def _best_offsets(
     if not read.rates or name == "valid" or whole:
         return None, "chosen on this text" + (": the corpus has no splits" if whole else "")
     try:
-        valid = Text.of(find_split(trained.recipe.data, trained.vocabulary, "valid").marked())
+        valid = Text.of(find_split(trained.recipe.data, trained.vocabulary, "valid", trained.fingerprint).marked())
     except RequestError:
         return None, "chosen on this text: the validation split is not at hand"
     if valid.rates.keys() != read.rates.keys():

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import DRAWS, cost_line, json_option, print_json
+from lsseq.cli.common import DRAWS, cost_line, is_assignment, json_option, print_json
 from lsseq.cli.depths import Depths, numbers, print_anytime, save_anytime
 from lsseq.cli.ensembles import print_beside, save_ensemble, together
 from lsseq.cli.memory import keep_freed_memory
-from lsseq.errors import RequestError
+from lsseq.errors import RequestError, RunError
 
 if TYPE_CHECKING:
     from lsseq.evaluation.evaluate import Mode
@@ -113,10 +113,11 @@ def command(
     RUN is a run folder, or its name under runs/; of several runs the ensemble is measured, too. KEY=VALUE sets keys of
     the recipe's `evaluation` section.
     """
-    others, overrides = [one for one in more if "=" not in one], [one for one in more if "=" in one]
+    others = [one for one in more if not is_assignment(one)]
+    overrides = [one for one in more if is_assignment(one)]
     depths = Depths(steps, column)
     chosen = [kind for kind in (others, samples, exact, dynamic, cache) if kind]
-    if len(chosen) > 1 and not (dynamic and cache):
+    if len(chosen) > 1:
         raise RequestError("several runs, --samples, --exact, --dynamic and --cache exclude each other")
     if depths.several is not None and (chosen or tokens is not None):
         what = "several runs, --samples, --exact, --dynamic, --cache and --tokens"
@@ -125,8 +126,6 @@ def command(
         raise RequestError("--png draws the curve of --samples, --exact or several runs, --steps or --column")
     if split is not None and text is not None:
         raise RequestError("--split and --text exclude each other: one text is measured")
-    if dynamic and cache:
-        raise RequestError("--dynamic and --cache exclude each other")
     if text is not None and not text.is_file():
         what = f"`{text}` is a folder" if text.is_dir() else f"there is no file `{text}`"
         raise RequestError(what, hint="--text takes one file, plain or .gz")
@@ -170,7 +169,7 @@ def command(
         measured = (
             stack.enter_context(file_split(text, trained.vocabulary, recipe.data))
             if text is not None
-            else find_split(recipe.data, trained.vocabulary, str(name))
+            else find_split(recipe.data, trained.vocabulary, str(name), trained.fingerprint)
         )
         each = Tokenwise() if tokens else None
         subject = (trained.model, measured, trained.vocabulary, recipe)
@@ -192,7 +191,7 @@ def command(
             write_surprisals(tokens, trained.vocabulary, np.asarray(measured.tokens), each.pieces())
     if name is not None:
         values["split"] = name
-        values |= compared(values, recipe, name)
+        values |= compared(values, recipe, name, steps_of(run))
     if png is not None:
         (save_anytime if depths.several else save_ensemble)(png, values)
     if as_json:
@@ -218,7 +217,8 @@ def _evaluate_task(
 
     place = choose_device(device)  # type: ignore[arg-type]
     trained = load_task(run, checkpoint, str(place))
-    examples = open_task(recipe.data, task, trained.folder.path)
+    known = trained.fingerprint if text is None else None
+    examples = open_task(recipe.data, task, trained.folder.path, known)
     if text is not None:
         if not isinstance(examples, LabelledTexts):
             raise RequestError(f"--text is for texts with labels, and {run} was trained on the task `{task.kind}`")
@@ -228,7 +228,7 @@ def _evaluate_task(
     if text is not None:
         del values["split"]
         return values
-    return values | compared(values, recipe, name)
+    return values | compared(values, recipe, name, steps_of(run))
 
 
 def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
@@ -245,16 +245,24 @@ def _recipe(run: str, overrides: Sequence[str]) -> Recipe:
     return load_recipe(str(RunFolder.open(run).recipe), overrides).recipe
 
 
-def compared(values: dict[str, Any], recipe: Recipe, split: str) -> dict[str, Any]:
+def steps_of(run: str) -> int | None:
+    """How many steps a run was trained; None where its checkpoint `last` does not tell."""
+    from lsseq.runs import RunFolder, read_saved
+
+    with suppress(RunError):
+        return read_saved(RunFolder.open(run).checkpoint("last")).step
+    return None
+
+
+def compared(values: dict[str, Any], recipe: Recipe, split: str, steps: int | None) -> dict[str, Any]:
     """`expected` and `met`: what the recipe states for this split, and whether the figures are within its tolerance.
 
     A stated figure is of the model as it was trained, so nothing is compared with dynamic evaluation, the cache,
-    layers repeated otherwise or a column, nor where training was to take another number of steps.
+    layers repeated otherwise or a column, nor where training took another number of steps than `steps`.
     """
     if values["mode"] != "deterministic" or "steps" in values or "column" in values:
         return {}
-    stated = [one for one in recipe.expected if one.split == split and one.metric in values]
-    stated = [one for one in stated if one.steps in (None, recipe.training.steps)]
+    stated = [one for one in recipe.expects(split, steps) if one.metric in values]
     if not stated:
         return {}
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +66,12 @@ def show_command(name: str, overrides: tuple[str, ...], source: bool, as_json: b
       lsseq recipes show quickstart training.lr=1e-3
     """
     from lsseq.recipe import catalogue
+    from lsseq.recipe.document import read_source
 
     if source:
         if overrides or as_json:
             raise RequestError("--source prints the file as it is; it takes no KEY=VALUE and no --json")
-        click.echo(catalogue.find(name).read_text(encoding="utf-8"), nl=False)
+        click.echo(read_source(catalogue.find(name)), nl=False)
         return
     from lsseq.recipe import dump_recipe, load_recipe
 
@@ -126,7 +128,7 @@ def copy_command(name: str, destination: Path | None, force: bool) -> None:
     from lsseq.recipe.copy import copy_recipe
 
     path = copy_recipe(name, destination, force=force)
-    say(f"copied to {path}\ntrain it with: lsseq train {path}")
+    say(f"copied to {path}\ntrain it with: lsseq train {shlex.quote(str(path))}")
 
 
 @command.command("schema", short_help="Show the keys of a recipe.")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lsseq.cli.common import json_option, print_json
+from lsseq.cli.common import is_assignment, json_option, print_json
 from lsseq.errors import Interrupted, RequestError, RunError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def command(
     """
     from lsseq.sweep.folder import SweepFolder
 
-    if recipe is not None and "=" in recipe and not Path(recipe).exists():
+    if recipe is not None and is_assignment(recipe):
         spaces = (recipe, *spaces)
         recipe = None
     if resume:
@@ -68,12 +67,12 @@ def command(
                 "a sweep goes on with its own recipe, spaces, engine and seed",
                 hint=f"lsseq sweep --run {shlex.quote(str(target))} --resume; only --trials may be another",
             )
-        folder = SweepFolder(target)
+        folder = SweepFolder.open(target)
         settings = folder.settings()
         if trials is not None and trials != settings.trials:
             if settings.engine == "ray":
                 raise RequestError(f"Ray Tune has begun {settings.trials} trials and takes no other number")
-            settings = replace(settings, trials=trials)
+            settings = settings.model_copy(update={"trials": trials})
         _require(settings.engine, address)
         folder.write(settings)
     else:
@@ -125,7 +124,7 @@ def _begun(
     fixed, searched = split(read_spaces(arguments, file))
     if not searched:
         raise RequestError("no key is searched", hint="such as training.lr=log:1e-4..1e-2 or model.layers=1,2")
-    settings = Settings(searched, trials, engine, seed)
+    settings = Settings(spaces=searched, trials=trials, engine=engine, seed=seed)
     loaded = load_recipe(recipe, overrides(fixed))
     check(recipe, settings.parsed(), fixed)
     folder = SweepFolder(target or Path("runs") / f"{loaded.name}-sweep")

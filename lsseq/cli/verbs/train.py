@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lsseq.cli.common import json_option, print_json, say
+from lsseq.cli.common import is_assignment, json_option, print_json, say
 from lsseq.cli.memory import keep_freed_memory
 from lsseq.errors import RequestError
 from lsseq.processes import place
@@ -52,7 +52,7 @@ def command(
 
     KEY=VALUE sets any key of the recipe. With --run and --resume, RECIPE may be left out.
     """
-    if recipe is not None and _is_override(recipe):
+    if recipe is not None and is_assignment(recipe):
         overrides = (recipe, *overrides)
         recipe = None
     keep_freed_memory()
@@ -85,11 +85,6 @@ def command(
         print_json(values)
     else:
         _report(result)
-
-
-def _is_override(argument: str) -> bool:
-    """Whether the first argument stands where RECIPE was left out."""
-    return "=" in argument and not Path(argument).exists()
 
 
 def _load(recipe: str | None, overrides: list[str], run: Path | None, resume: bool) -> Loaded:

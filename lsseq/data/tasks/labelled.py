@@ -166,7 +166,7 @@ def read_rows(path: Path, task: Task) -> Rows:
         text = decode(content)
     except UndecodableError as fault:
         raise undecodable_error(place_in(content, fault.offset, str(path)), fault.offset, fault.byte) from None
-    rows = _table(text, path, task) if ".csv" in path.suffixes[-2:] else _lines(text, path)
+    rows = _table(text, path, task) if path.name.lower().removesuffix(".gz").endswith(".csv") else _lines(text, path)
     if not rows:
         raise RequestError(f"there are no labelled texts in {path}")
     return rows

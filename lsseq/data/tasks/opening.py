@@ -9,22 +9,24 @@ from lsseq.data.tasks.examples import FILE, Examples, Form
 from lsseq.data.tasks.generated import Adding, Copy
 from lsseq.data.tasks.images import open_images
 from lsseq.data.tasks.labelled import open_labelled
+from lsseq.data.text import refuse_changed
 from lsseq.data.vocabulary import load_vocabulary
 from lsseq.errors import RunError
 from lsseq.recipe.schema import Data, Task
 
 
-def open_task(data: Data, task: Task, run: Path | None = None) -> Examples:
+def open_task(data: Data, task: Task, run: Path | None = None, fingerprint: str | None = None) -> Examples:
     """The sequences of a recipe's task.
 
     Args:
         data: the `data` section.
         task: its `task`.
         run: a run folder, whose vocabulary and classes are used instead of those of the text as it is now.
+        fingerprint: of the sequences that they must be; None takes any.
 
     Raises:
         KeyFault: what the task reads is not named or not there.
-        RequestError: it cannot be read, with file and line.
+        RequestError: it cannot be read, with file and line; or it is another.
         RunError: the model of the run reads or answers something else.
     """
     examples = _sequences(data, task, run)
@@ -33,6 +35,7 @@ def open_task(data: Data, task: Task, run: Path | None = None) -> Examples:
             f"{run} was trained on a task of another form: its {FILE} is not that of its recipe",
             hint="one of these files was changed, or what the recipe names",
         )
+    refuse_changed(fingerprint, examples.fingerprint, examples.source)
     return examples
 
 

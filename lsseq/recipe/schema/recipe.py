@@ -28,10 +28,21 @@ class Recipe(Section):
     published: list[Published] = Field(default_factory=list)
     expected: list[Expected] = Field(default_factory=list)
 
+    @field_validator("name")
+    @classmethod
+    def _name_of_a_folder(cls, name: str | None) -> str | None:
+        if name is not None and (name in ("", ".", "..") or any(symbol in name for symbol in "/\\\0")):
+            raise broken("", f"name is that of a folder, and not a path (got `{name}`)")
+        return name
+
     @field_validator("expected", "published", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
+
+    def expects(self, split: str, steps: int | None) -> list[Expected]:
+        """The figures that are stated for a split after so many steps of training."""
+        return [one for one in self.expected if one.split == split and one.steps in (None, steps)]
 
     @model_validator(mode="after")
     def _words_for_adaptive_softmax(self) -> Recipe:

@@ -62,7 +62,7 @@ CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 @given(rows=st.lists(st.tuples(CELL, CELL.map(str.strip)), min_size=1, max_size=6), packed=st.booleans())
 def test_csv_files_give_back_what_was_written(rows, packed, tmp_path_factory):
     content = table(rows).encode()
-    path = tmp_path_factory.mktemp("csv") / ("rows.csv.gz" if packed else "rows.csv")
+    path = tmp_path_factory.mktemp("csv") / ("rows.csv.gz" if packed else "rows.CSV")
     path.write_bytes(gzip.compress(content) if packed else content)
     assert [(row.value, row.label) for row in read_rows(path, TASK)] == rows
 
