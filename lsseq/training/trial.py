@@ -45,7 +45,7 @@ class Trial:
     seconds_per_step: float
     tokens_per_second: float
     seconds: float | None
-    """Estimate for the whole budget without evaluations."""
+    """Estimate for the whole budget without evaluations and teachers."""
     peak_bytes: int | None
     """Memory: of the device, or of the process on the CPU where the system tells."""
 

@@ -127,6 +127,8 @@ def test_a_dry_run_trains_no_teachers(folder: Path, data: Path, capsys: pytest.C
     assert "teacher" not in trial.stderr
     assert not (data / "teachers").exists()
     assert json.loads(trial.stdout)["parameters"] > 0
+    shown = cli_in_process(capsys)("train", folder / "taught.yaml", "--dry-run").stdout
+    assert shown.endswith(", evaluations and teachers not counted\n")
 
 
 def test_own_surprise_needs_no_teachers(

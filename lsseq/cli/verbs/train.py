@@ -120,6 +120,7 @@ def _refuse_early(path: Path, resume: bool, source: str | None) -> None:
 
 
 def _dry_run(loaded: Loaded, as_json: bool) -> None:
+    from lsseq.training.teachers import has_teachers
     from lsseq.training.trial import try_recipe
 
     with loaded.blame():
@@ -132,7 +133,7 @@ def _dry_run(loaded: Loaded, as_json: bool) -> None:
             del values["vocabulary_size"]
         print_json(values)
     else:
-        _report_trial(trial)
+        _report_trial(trial, has_teachers(loaded.recipe))
 
 
 def _report(result: Result) -> None:
@@ -152,7 +153,7 @@ def _report(result: Result) -> None:
     click.echo(f"next: lsseq eval {run} --split {split}" + (f"\n      lsseq generate {run}" if result.is_text else ""))
 
 
-def _report_trial(trial: Trial) -> None:
+def _report_trial(trial: Trial, taught: bool) -> None:
     from lsseq.training.progress import duration
 
     tokens = "corpus not prepared" if trial.tokens_per_epoch is None else f"{trial.tokens_per_epoch:,} tokens an epoch"
@@ -164,4 +165,5 @@ def _report_trial(trial: Trial) -> None:
     )
     if trial.seconds is not None:
         steps = "" if trial.steps is None else f" ({trial.steps:,} steps at most)"
-        click.echo(f"whole training: about {duration(trial.seconds)}{steps}, evaluations not counted")
+        aside = "evaluations and teachers" if taught else "evaluations"
+        click.echo(f"whole training: about {duration(trial.seconds)}{steps}, {aside} not counted")
