@@ -104,10 +104,12 @@ class MogrifierLSTM(SingleLayer):
         """Reads x (T, B, I) on from a state (h, c), (1, B, H) each: outputs (T, B, H), and the state after it.
 
         Raises:
-            ValueError: shapes that do not fit.
+            ValueError: shapes that do not fit, or another number of states.
         """
-        self._check(input, *(hx or ()))
         state = self.zero_state(input) if hx is None else hx
+        if isinstance(state, Tensor) or len(state) != 2:
+            raise ValueError(f"MogrifierLSTM: expected a state (h, c), (1, B, {self.hidden_size}) each")
+        self._check(input, *state)
         random = self.training and max(self.zoneout_cell, self.zoneout_hidden, self.recurrent_dropout) > 0
         weights = Dense(self._of("weight_ih_l0")), Dense(self._of("weight_hh_l0"))
         layer = Layer(

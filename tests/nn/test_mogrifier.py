@@ -128,3 +128,11 @@ def test_shapes_that_are_wrong() -> None:
         made()(x[..., 1:])
     with pytest.raises(ValueError, match=r"expected a state \(1, 3, 5\), got"):
         made()(x, (h, c[:, 1:]))
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_another_number_of_states_is_refused(rounds: int) -> None:
+    x, (h, c) = given()
+    for state in (h, (h,), (h, c, c)):
+        with pytest.raises(ValueError, match=r"expected a state \(h, c\), \(1, B, 5\) each"):
+            made(rounds)(x, state)
