@@ -352,3 +352,12 @@ def test_a_call_without_a_state_that_the_cell_has_is_refused(learns: bool) -> No
     with pytest.raises(ValueError, match="lstm_forward was not given c0"):
         run(x, (h[0],), first)
     assert run(x, (h[0], c[0]), first)[0].shape == (2, 2, 4)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("name", ["weight_hh_l0", "bias_ih_l0", "norm_c_l0", "norm_ih_l0"])
+def test_parameters_of_different_types_are_refused(name: str, learns: bool) -> None:
+    layer = make("LSTM", 3, 64, norm="layer").requires_grad_(learns)
+    setattr(layer, name, torch.nn.Parameter(getattr(layer, name).float(), requires_grad=learns))
+    with pytest.raises(ValueError, match=r"of one dtype, got torch.float32, torch.float64"):
+        layer(torch.zeros(2, 2, 3, dtype=F64))
