@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from lsseq.nn.parts.statistics import step_norms
 from lsseq.nn.state import State
 
 Read = Callable[[Tensor], Tensor]
@@ -40,6 +41,16 @@ def norms(count: int, width: int, like: nn.Module) -> nn.ModuleList:
     """So many layer norms with gain and bias, in the format of a module's parameters."""
     weight = next(like.parameters())
     return nn.ModuleList(nn.LayerNorm(width, device=weight.device, dtype=weight.dtype) for _ in range(count))
+
+
+def require_one_step(layers: Sequence[nn.Module], option: str) -> None:
+    """For a stack that lets the states of some rows of a batch go on, and not those of others, because of an option.
+
+    Raises:
+        ValueError: there is batch normalisation in a layer, whose statistics are those of rows at the same step.
+    """
+    if any(step_norms(layer) for layer in layers):
+        raise ValueError(f"norm='batch' needs rows that are all at the same step, which {option} sets apart")
 
 
 def run(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
