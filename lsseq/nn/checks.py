@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import Tensor
+
+from lsseq.nn.kernels.followed import autocast_type
+
 MaskOver = Literal["step", "sequence"]
 """How long a dropout mask lives: one step, or all steps of a call."""
 
@@ -18,3 +22,9 @@ def check_member(name: str, value: object, known: tuple[object, ...]) -> None:
     """Raises ValueError unless `value` is one of `known`."""
     if value not in known:
         raise ValueError(f"{name} should be one of {', '.join(map(repr, known))}, got {value!r}")
+
+
+def check_dtype(x: Tensor, parameter: Tensor) -> None:
+    """Raises ValueError unless an input has the dtype of a parameter, or autocast sees to it."""
+    if x.dtype != parameter.dtype and autocast_type(x.device.type) is None:
+        raise ValueError(f"expected an input and parameters of one dtype, got {x.dtype}, {parameter.dtype}")

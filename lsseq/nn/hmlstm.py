@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lsseq.nn.cells.hmlstm import HMState, HMWeights
-from lsseq.nn.checks import check_member, check_rate
+from lsseq.nn.checks import check_dtype, check_member, check_rate
 from lsseq.nn.cost import weight_flops
 from lsseq.nn.kernels.dispatch import Choice, Request, choose, describe, hm_kernel
 from lsseq.nn.kernels.factors import Factors
@@ -292,6 +292,7 @@ class HMLSTM(nn.Module):
     def _check(self, x: Tensor, boundaries: Tensor | None) -> None:
         if x.dim() != 3 or x.shape[0] == 0 or x.shape[2] != self.input_size:
             raise ValueError(f"expected an input (T, B, {self.input_size}) with T > 0, got {tuple(x.shape)}")
+        check_dtype(x, next(self.parameters()))
         T, B, L = x.shape[0], x.shape[1], self.num_layers
         if boundaries is not None and boundaries.shape != (T, B, L - 1):
             raise ValueError(f"expected boundaries of shape {(T, B, L - 1)}, got {tuple(boundaries.shape)}")

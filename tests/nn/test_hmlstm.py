@@ -376,3 +376,20 @@ def test_boundaries_that_are_given_have_a_gradient_in_the_reference_alone() -> N
     assert gradient.any()
     with pytest.raises(ValueError, match="cannot serve a gradient of boundaries that are given"):
         make(backend="fused")(data(), None, given)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("zoneout", [0.0, 0.1])
+def test_states_under_autocast_have_the_format_of_the_weights(zoneout: float, training: bool) -> None:
+    layer = lnn.HMLSTM(3, 4, 2, zoneout_cell=zoneout, zoneout_hidden=zoneout).train(training)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = layer(torch.randn(5, 2, 3, dtype=torch.bfloat16))
+        again = layer(torch.randn(5, 2, 3, dtype=torch.bfloat16), result.state)
+    found = [part for one in (result, again) for parts in one.state for part in parts]
+    assert {part.dtype for part in (*found, *again.outputs)} == {torch.float32}
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_an_input_of_another_dtype_is_refused(backend: str) -> None:
+    with pytest.raises(ValueError, match=r"parameters of one dtype, got torch\.float32, torch\.float64"):
+        make(backend=backend)(data().float())

@@ -73,6 +73,9 @@ HMKernel = Callable[[Tensor, Sequence[HMState], Hierarchy], HMOutput]
 
 def reference(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutput:
     """The kernel that defines what every other one computes."""
+    # Autocast multiplies what it likes, but states and masks are in the format of the weights.
+    dtype = hierarchy.weights[0].bias.dtype
+    x, states = x.to(dtype), [HMState(*(part.to(dtype) for part in state)) for state in states]
     cells = [make_cell(hierarchy, k, x) for k in range(len(hierarchy.weights))]
     T, B, L = x.shape[0], x.shape[1], len(cells)
     first, always = cells[0].from_below(x).unbind(0), x.new_ones(B, 1)
