@@ -19,14 +19,11 @@ from lsseq.nn.kernels.uncompiled import uncompiled
 from lsseq.nn.lstm import LSTM
 from lsseq.nn.random import Steps
 from lsseq.nn.single import Backend, SingleLayer
-from lsseq.nn.stacks.parts import run, zero_state
+from lsseq.nn.stacks.parts import require_time_first, run, zero_state
 from lsseq.nn.state import State, flatten_state
 
 _SERVED: dict[str, tuple[object, ...]] = {
     "num_layers": (1,),
-    "batch_first": (False,),
-    "bidirectional": (False,),
-    "proj_size": (0,),
     "norm": (None, "layer"),
     "recompute": (False,),
     "backend": ("auto", "fused"),
@@ -51,7 +48,8 @@ class FastSlow(SingleLayer):
             own, and defines the result; `auto` for the first where they serve. `explain()` says which and why.
 
     Raises:
-        ValueError: fewer than two fast cells, sizes or states that do not fit, or a back end that cannot serve.
+        ValueError: fewer than two fast cells, sizes or states that do not fit, a cell with `batch_first`,
+            `bidirectional` or `proj_size`, or a back end that cannot serve.
     """
 
     recurrence = "FastSlow"
@@ -67,6 +65,7 @@ class FastSlow(SingleLayer):
         super().__init__()
         if len(fast) < 2:
             raise ValueError(f"a fast-slow stack needs at least two fast cells, got {len(fast)}")
+        require_time_first([*fast, slow])
         self.input_size, self.hidden_size = cast(int, fast[0].input_size), cast(int, fast[0].hidden_size)
         sizes = [(cell.input_size, cell.hidden_size) for cell in (slow, *fast[1:])]
         expected = [(self.hidden_size, slow.hidden_size), (slow.hidden_size, self.hidden_size)]

@@ -18,6 +18,21 @@ Read = Callable[[Tensor], Tensor]
 """What a layer makes of the stream (T, B, H) before it reads it."""
 
 
+def reads_time_first(layer: nn.Module) -> bool:
+    """Whether a layer makes (T, B, H) of (T, B, I): it reads in one direction, and gives what its state is."""
+    return not any(getattr(layer, option, False) for option in ("proj_size", "bidirectional", "batch_first"))
+
+
+def require_time_first(cells: Sequence[nn.Module]) -> None:
+    """Raises ValueError unless each cell makes (T, B, H) of (T, B, I), H its `hidden_size`."""
+    for cell in cells:
+        if not reads_time_first(cell):
+            raise ValueError(
+                "expected a cell that reads (T, B, I) and gives (T, B, H), "
+                f"got {type(cell).__name__}({cell.extra_repr()})"
+            )
+
+
 def width_of(layers: Sequence[nn.Module]) -> int:
     """H, which every layer reads and gives.
 
@@ -28,8 +43,7 @@ def width_of(layers: Sequence[nn.Module]) -> int:
         raise ValueError("a stack needs at least one layer")
     width = cast(int, layers[0].hidden_size)
     for number, layer in enumerate(layers):
-        other = any(getattr(layer, option, False) for option in ("proj_size", "bidirectional", "batch_first"))
-        if other or layer.input_size != width or layer.hidden_size != width:
+        if not reads_time_first(layer) or layer.input_size != width or layer.hidden_size != width:
             raise ValueError(
                 f"layer {number} of a stack should read and give (T, B, {width}), "
                 f"got {type(layer).__name__}({layer.extra_repr()})"

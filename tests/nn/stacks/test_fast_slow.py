@@ -82,6 +82,8 @@ def test_dropout_cuts_the_way_over_the_slow_cell() -> None:
     ("build", "message"),
     [
         (lambda: lnn.FastSlow([lnn.GRU(I, H)], lnn.GRU(H, S)), "at least two fast cells, got 1"),
+        (lambda: lnn.FastSlow([lnn.GRU(I, H), lnn.GRU(S, H)], lnn.GRU(H, S, batch_first=True)), "batch_first=True"),
+        (lambda: lnn.FastSlow([lnn.GRU(I, H, bidirectional=True)] * 2, lnn.GRU(H, S)), r"got GRU\(.*bidirectional"),
         (lambda: lnn.FastSlow([lnn.GRU(I, H), lnn.GRU(H, H)], lnn.GRU(H, S)), r"reads the 6 slow units; got"),
         (lambda: lnn.FastSlow([lnn.GRU(I, H), lnn.LSTM(S, H)], lnn.GRU(H, S)), "whose states are alike"),
         (lambda: lnn.FastSlow([lnn.LSTM(I, H), lnn.LSTM(S, H, 2)], lnn.LSTM(H, S)), "whose states are alike"),
