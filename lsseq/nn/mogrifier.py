@@ -122,7 +122,7 @@ class MogrifierLSTM(SingleLayer):
         gatings = [self._gating(i) for i in range(1, self.rounds + 1)]
         kernel = mogrifier_kernel(self.choose_backend(self.training, input).backend, input.device.type)
         output, (h, c) = kernel(input, tuple(part[0] for part in state), layer, gatings)
-        return output, (h.unsqueeze(0), c.unsqueeze(0))
+        return output, (torch.stack([h]), torch.stack([c]))  # copies, because a view refuses `detach_()`
 
     def zero_state(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """The initial state for an input: zeros."""

@@ -157,6 +157,12 @@ def test_autocast(name: str, training: bool, dtype: torch.dtype) -> None:
     assert {p.grad.dtype for p in module.parameters() if p.grad is not None} == {torch.float32}
 
 
+@every
+def test_states_can_be_detached_in_place(name: str) -> None:
+    for part in call(make(name), data(T, B))[1:]:
+        assert not part.detach_().requires_grad
+
+
 @both_modes
 @every
 @knows_parameters

@@ -120,7 +120,8 @@ class FastSlow(SingleLayer):
             cells.append(cell.first_layer(read))
         turns = Turns(cells, (seen[0], seen[1]))
         output, *after = fast_slow_kernel(x.device.type)(x, before[0], before[1], turns)
-        fast, slow = (tuple(part.unsqueeze(0) for part in state) for state in after)
+        # Copies, because a view refuses `detach_()`.
+        fast, slow = (tuple(torch.stack([part]) for part in state) for state in after)
         return output, fast, slow
 
     def zero_state(self, x: Tensor) -> tuple[State, State]:
