@@ -18,6 +18,12 @@ def check_rate(name: str, rate: object) -> None:
         raise ValueError(f"{name} should be a number in range [0, 1], got {rate!r}")
 
 
+def check_rates(owner: object, *names: str) -> None:
+    """Raises ValueError unless each attribute of these names is a number in [0, 1]."""
+    for name in names:
+        check_rate(name, getattr(owner, name))
+
+
 def check_member(name: str, value: object, known: tuple[object, ...]) -> None:
     """Raises ValueError unless `value` is one of `known`."""
     if value not in known:

@@ -508,3 +508,24 @@ def test_states_that_are_no_tensors_are_refused() -> None:
     batch = lnn.LSTM(I, H, norm="batch", norm_steps=T)
     with pytest.raises(ValueError, match=r"c \(1, B, 6\), count \(1, B, 1\); got \(Tensor\)"):
         batch(torch.randn(T, B, I), torch.zeros(1, B, H))
+
+
+CHANGED = [
+    (lambda: lnn.LSTM(I, H), "zoneout_cell"),
+    (lambda: lnn.GRU(I, H), "zoneout_hidden"),
+    (lambda: lnn.RHN(I, H), "state_dropout"),
+    (lambda: lnn.MogrifierLSTM(I, H), "recurrent_dropout"),
+    (lambda: lnn.HMLSTM(I, H, 2), "zoneout_hidden"),
+]
+
+
+@pytest.mark.parametrize(("make", "rate"), CHANGED)
+def test_options_that_are_changed_are_checked_in_the_next_call(make, rate: str) -> None:
+    layer, x = make(), torch.randn(T, B, I)
+    layer.backend = "fusd"
+    with pytest.raises(ValueError, match="backend should be one of 'auto', 'cudnn', 'fused', 'reference', got 'fusd'"):
+        layer(x)
+    layer.backend = "auto"
+    setattr(layer, rate, 1.5)
+    with pytest.raises(ValueError, match=rf"{rate} should be a number in range \[0, 1\], got 1.5"):
+        layer(x)

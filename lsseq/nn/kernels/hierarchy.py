@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lsseq.nn.cells.hmlstm import Finding, HMLSTMCell, HMState, HMWeights
+from lsseq.nn.checks import check_rates
 from lsseq.nn.parts.boundary import Detector, DetectorKind
 from lsseq.nn.parts.zoneout import zoneout
 from lsseq.nn.random import Draws, Kind
@@ -54,6 +55,10 @@ class Hierarchy:
     forced: Tensor | None
     """(T, B, L-1): boundaries that take the place of those that are found."""
     straight_through: bool
+
+    def __post_init__(self) -> None:
+        # Rates are attributes of modules, which a schedule may have set to anything.
+        check_rates(self, "zoneout_cell", "zoneout_hidden")
 
     def draws(self, layer: int) -> Draws | None:
         """The draws of a layer."""
