@@ -112,4 +112,4 @@ def _learned_state(model: schema.Model, recurrence: Recurrence, input_size: int)
         raise KeyFault(
             "model.learned_initial_state", f"the recurrence `{model.recurrence}` cannot learn its initial state"
         )
-    return LearnedState(zero)
+    return LearnedState(zero, counted=model.norm == "batch")

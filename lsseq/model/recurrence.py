@@ -102,10 +102,14 @@ class Stack(Recurrence):
 class LearnedState(nn.Module):
     """An initial state that is a parameter, the same for every stream; it starts at zero (Krueger et al. 2017)."""
 
-    def __init__(self, zero: State) -> None:
-        """`zero`: the initial state of one stream, each tensor (…, 1, H)."""
+    def __init__(self, zero: State, *, counted: bool = False) -> None:
+        """`zero`: the initial state of one stream, each tensor (…, 1, H).
+
+        `counted`: it is that of LSTM layers with batch norm, (h, c, steps) each, of which the steps are not learned.
+        """
         super().__init__()
-        self.values = nn.ParameterList(flatten_state(zero).values())
+        self.counted = counted
+        self.values = nn.ParameterList(part for name, part in flatten_state(zero).items() if self._learns(name))
 
     def forward(self, zero: State) -> State:
         """The state for as many streams as `zero` has.
@@ -113,10 +117,16 @@ class LearnedState(nn.Module):
         Raises:
             RequestError: it has more parts than were learned, since there are more layers now than in training.
         """
-        if (asked := len(flatten_state(zero))) > len(self.values):
+        learns = [self._learns(name) for name in flatten_state(zero)]
+        if (asked := sum(learns)) > len(self.values):
             raise RequestError(
                 f"the initial state was learned, for {len(self.values)} parts of it, and more layers than in training "
                 f"need {asked}"
             )
         values: Iterator[Tensor] = iter(self.values)
-        return map_state(lambda tensor: tensor + next(values), zero)
+        of_each = iter(learns)
+        return map_state(lambda tensor: tensor + next(values) if next(of_each) else tensor, zero)
+
+    def _learns(self, name: str) -> bool:
+        """Whether a part of this name (`flatten_state`) is learned."""
+        return not (self.counted and name.endswith("(2)"))

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from lsseq.nn.cells.hmlstm import HMState, HMWeights
-from lsseq.nn.checks import check_member, check_rate
+from lsseq.nn.checks import check_dtype, check_member, check_rate
 from lsseq.nn.cost import weight_flops
 from lsseq.nn.kernels.dispatch import Choice, Request, choose, describe, hm_kernel
 from lsseq.nn.kernels.factors import Factors
-from lsseq.nn.kernels.followed import followed
+from lsseq.nn.kernels.followed import followed, transformed
 from lsseq.nn.kernels.hierarchy import Hierarchy, HMOutput, Tensors
 from lsseq.nn.kernels.uncompiled import uncompiled
 from lsseq.nn.parts.boundary import DetectorKind
@@ -54,7 +54,8 @@ class HMLSTM(nn.Module):
         diagonal, tied_rank: adds diag(D) to each L R; the gates share R.
         backend: `fused` for this project's kernels, in which a layer works only when something changes; `reference` for
             a loop over steps and layers, which defines the result; `auto` for the first where it can serve the options
-            (it has no soft boundaries, no `copy_top=False` and no model of one layer). `explain()` says which and why.
+            (it has no soft boundaries, no `copy_top=False`, no model of one layer and no gradient of boundaries that
+            are given). `explain()` says which and why.
             With a rank `reference` multiplies by the factors, and for `fused` the matrix is composed once a call.
         device, dtype: of the parameters.
 
@@ -166,17 +167,21 @@ class HMLSTM(nn.Module):
 
         Args:
             x: the input.
-            state: what the call before gave as `state`; z is a part of it.
-            boundaries: (T, B, L-1) of 0 and 1, taken in place of those that the detectors find.
+            state: what the call before gave as `state`; z is a part of it, of the top layer 0 whatever is given.
+            boundaries: (T, B, L-1) of 0 and 1, taken in place of those that the detectors find; any numbers where
+                these are `soft`.
             straight_through: whether the detectors learn through boundaries that are given as through their own.
 
         Raises:
-            ValueError: an input, a state or boundaries of another shape.
+            ValueError: an input, a state or boundaries of another shape or with other values, or an input of another
+                dtype than the parameters.
         """
         self._check(x, boundaries)
         hierarchy = self._hierarchy(boundaries, straight_through)
         states = self._initial(x) if state is None else self._given(state, x.shape[1])
-        return hm_kernel(self.choose_backend(self.training, x).backend, x.device.type)(x, states, hierarchy)
+        learns = boundaries is not None and boundaries.requires_grad
+        backend = self.choose_backend(self.training, x, boundaries_learn=learns).backend
+        return hm_kernel(backend, x.device.type)(x, states, hierarchy)
 
     def explain(self) -> str:
         """Which back end computes this layer and why, in one line."""
@@ -184,13 +189,23 @@ class HMLSTM(nn.Module):
         what = describe(choice.backend, next(self.parameters()).device.type)
         return f"HMLSTM: {choice.backend} ({what}): {choice.reason}"
 
-    def choose_backend(self, training: bool, x: Tensor | None = None) -> Choice:  # noqa: ARG002 - that of every layer
-        """The back end for an input, or for one like the parameters; in training and in evaluation it is the same."""
+    def choose_backend(
+        self,
+        training: bool,  # noqa: ARG002 - that of every layer
+        x: Tensor | None = None,
+        *,
+        boundaries_learn: bool = False,
+    ) -> Choice:
+        """The back end for an input, or for one like the parameters; in training and in evaluation it is the same.
+
+        `boundaries_learn`: boundaries are given that require a gradient.
+        """
         like = next(self.parameters()) if x is None else x
         beyond = {
             "num_layers=1": self.num_layers == 1,
             "detector='soft'": self.detector == "soft",
             "copy_top=False": not self.copy_top,
+            "a gradient of boundaries that are given": boundaries_learn,
         }
         request = Request(
             "HMLSTM",
@@ -271,15 +286,21 @@ class HMLSTM(nn.Module):
             for name, tensor, size in zip("hcz", layer, (H, H, 1), strict=True):
                 if tensor.shape != (B, size):
                     raise ValueError(f"expected {name} of shape {(B, size)}, got {tuple(tensor.shape)}")
-        return states
+        *others, top = states
+        return [*others, top._replace(z=torch.zeros_like(top.z))]
 
-    def _check(self, x: Tensor, boundaries: Tensor | None) -> tuple[int, int, int]:
+    def _check(self, x: Tensor, boundaries: Tensor | None) -> None:
         if x.dim() != 3 or x.shape[0] == 0 or x.shape[2] != self.input_size:
             raise ValueError(f"expected an input (T, B, {self.input_size}) with T > 0, got {tuple(x.shape)}")
+        check_dtype(x, next(self.parameters()))
         T, B, L = x.shape[0], x.shape[1], self.num_layers
         if boundaries is not None and boundaries.shape != (T, B, L - 1):
             raise ValueError(f"expected boundaries of shape {(T, B, L - 1)}, got {tuple(boundaries.shape)}")
-        return T, B, L
+        # A transform, such as vmap, does not let values be seen.
+        if boundaries is not None and self.detector != "soft" and not (transformed() or boundaries.is_meta):
+            others = boundaries[(boundaries != 0) & (boundaries != 1)]
+            if len(others) > 0:
+                raise ValueError(f"expected boundaries of 0 and 1, got {others[0].item()}")
 
     def extra_repr(self) -> str:
         """The sizes, and the options that differ from their default."""

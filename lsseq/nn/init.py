@@ -1,7 +1,8 @@
 """Initialisations of recurrent layers, in place, by the names that `torch.nn` gives to parameters.
 
-They serve every layer of `lsseq.nn` and of `torch.nn`. Gains and biases of norms (`norm_…`) keep their values. Of a
-weight of low rank each gate's L and R is a block, and so is an R that the gates share.
+They serve the recurrent layers of `torch.nn`, and `LSTM`, `GRU`, `RNN`, `RHN` and `MogrifierLSTM` of `lsseq.nn`; other
+modules raise TypeError, stacks too, whose layers are initialised one by one. Gains and biases of norms (`norm_…`) keep
+their values. Of a weight of low rank each gate's L and R is a block, and so is an R that the gates share.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def orthogonal_(layer: nn.Module) -> None:
     """Each gate's block of each weight (semi-)orthogonal (Saxe et al. 2014), biases 0.
 
     Of low rank, L and R are then the factors of a random orthogonal matrix that is cut to the rank. The diagonal keeps
-    its values.
+    its values, and so do the gatings of a Mogrifier LSTM.
     """
     _by_gate(layer, nn.init.orthogonal_)
 
@@ -28,15 +29,16 @@ def glorot_(layer: nn.Module) -> None:
     """Each gate's block of each weight uniform in ±√(6 / (rows + columns)) (Glorot and Bengio 2010), biases 0.
 
     L and R of low rank are taken for weights, as in the code of Miceli Barone (2016), which makes their product smaller
-    than a whole matrix would be. The diagonal keeps its values.
+    than a whole matrix would be. The diagonal keeps its values, and so do the gatings of a Mogrifier LSTM.
     """
     _by_gate(layer, nn.init.xavier_uniform_)
 
 
 def uniform_(layer: nn.Module, half_width: float) -> None:
-    """All weights and biases uniform in ±half_width (Zaremba et al. 2014)."""
+    """All weights and biases uniform in ±half_width (Zaremba et al. 2014); of an `HMLSTM` and a `Highway` too."""
+    _require_weights(layer)
     for name, parameter in layer.named_parameters():
-        if name.startswith(("weight_", "bias_")):
+        if name.startswith(("weight_", "bias_", "gate_")):
             nn.init.uniform_(parameter, -half_width, half_width)
 
 
@@ -74,8 +76,17 @@ def _second_gate_bias(layer: nn.Module, value: float) -> None:
                 parameter[H : 2 * H] = value if name.startswith("bias_ih") else 0.0
 
 
+def _require_weights(layer: nn.Module) -> None:
+    """Raises TypeError unless a module has weights of its own, by the names that are known here."""
+    if not any(name.startswith("weight_") for name, _ in layer.named_parameters(recurse=False)):
+        raise TypeError(f"expected a recurrent layer, got a {type(layer).__name__}")
+
+
 def _by_gate(layer: nn.Module, init: Callable[[Tensor], Tensor]) -> None:
-    H = cast(int, layer.hidden_size)
+    _require_weights(layer)
+    H = getattr(layer, "hidden_size", None)
+    if not isinstance(H, int):
+        raise TypeError(f"expected a recurrent layer of one size, got a {type(layer).__name__}")
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name.startswith("bias_"):

@@ -104,10 +104,12 @@ class MogrifierLSTM(SingleLayer):
         """Reads x (T, B, I) on from a state (h, c), (1, B, H) each: outputs (T, B, H), and the state after it.
 
         Raises:
-            ValueError: shapes that do not fit.
+            ValueError: shapes that do not fit, or another number of states.
         """
-        self._check(input, *(hx or ()))
         state = self.zero_state(input) if hx is None else hx
+        if isinstance(state, Tensor) or len(state) != 2:
+            raise ValueError(f"MogrifierLSTM: expected a state (h, c), (1, B, {self.hidden_size}) each")
+        self._check(input, *state)
         random = self.training and max(self.zoneout_cell, self.zoneout_hidden, self.recurrent_dropout) > 0
         weights = Dense(self._of("weight_ih_l0")), Dense(self._of("weight_hh_l0"))
         layer = Layer(
@@ -120,7 +122,7 @@ class MogrifierLSTM(SingleLayer):
         gatings = [self._gating(i) for i in range(1, self.rounds + 1)]
         kernel = mogrifier_kernel(self.choose_backend(self.training, input).backend, input.device.type)
         output, (h, c) = kernel(input, tuple(part[0] for part in state), layer, gatings)
-        return output, (h.unsqueeze(0), c.unsqueeze(0))
+        return output, (torch.stack([h]), torch.stack([c]))  # copies, because a view refuses `detach_()`
 
     def zero_state(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """The initial state for an input: zeros."""

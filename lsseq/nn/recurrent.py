@@ -144,13 +144,13 @@ class Recurrent(Parameters):
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Runs the layers over a sequence; input, state and results as for the namesake in `torch.nn`.
 
-        Raises RuntimeError or ValueError for shapes and types that do not fit, as `torch.nn` does, and ValueError for a
+        Raises RuntimeError, TypeError or ValueError for shapes and types that do not fit, and ValueError for a
         PackedSequence together with an option that PyTorch's kernels cannot serve.
         """
         packed = isinstance(input, PackedSequence)
         choice = self.choose_backend(self.training, input.data if packed else input, packed)
         if choice.backend == "cudnn" and not self._factored and not self._draws_masks() and not self.recompute:
-            return super().forward(input, hx)
+            return super().forward(input, None if hx is None else self._hidden(self._states(input, hx)))
         if packed:
             return self._forward_packed(input, hx, choice)
         return self._forward_tensor(input, hx, choice)
@@ -270,6 +270,16 @@ class Recurrent(Parameters):
             every_step=every_step,
         )
 
+    def first_states(self, x: Tensor, hx: Any) -> States:
+        """What a kernel is given of the first layer's states, (B, H) each, in a call for x (T, B, I).
+
+        Raises:
+            RuntimeError, TypeError or ValueError: they do not fit, as in a call of the layer.
+        """
+        states = self._states(x, hx)
+        self._check(x, states)
+        return tuple(state[0] for state in states)
+
     def first_layer(self, x: Tensor) -> Layer:
         """What a kernel is given of the first layer in a call for x (T, B, I), with the masks of that call."""
         key = draw_key() if self._draws_masks() else None
@@ -291,18 +301,45 @@ class Recurrent(Parameters):
 
     # ----------------------------------------------------------------------------------------------------- states
 
+    def _state_sizes(self) -> dict[str, int]:
+        """The parts of the state, and the last size of each."""
+        sizes = {"h": self.proj_size or self.hidden_size}
+        if self.recurrence == "LSTM":
+            sizes["c"] = self.hidden_size
+        if self.norm == "batch":
+            sizes["count"] = 1
+        return sizes
+
     def _states(self, input: Tensor | PackedSequence, hx: Any) -> States:
-        """The initial states as a tuple, zero where none is given."""
+        """The initial states as a tuple, zero where none is given.
+
+        Raises:
+            TypeError: something in them is no tensor.
+            ValueError: there are more or fewer than the recurrence has.
+        """
         if hx is not None:
-            states = hx if isinstance(hx, tuple) else (hx,) if isinstance(hx, Tensor) else tuple(hx)
-            return states if self.norm != "batch" or len(states) != 2 else (*states, _count(states[0]))
+            return self._given_states(tuple(hx) if isinstance(hx, (tuple, list)) else (hx,))
         if isinstance(input, PackedSequence):
             like, batch = input.data, [int(input.batch_sizes[0])]
         else:
             like, batch = input, [] if input.dim() == 2 else [input.shape[0 if self.batch_first else 1]]
-        sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 2 if self.recurrence == "LSTM" else 1]
+        sizes = [size for name, size in self._state_sizes().items() if name != "count"]
         zeros = tuple(like.new_zeros(self.num_layers * self._directions, *batch, size) for size in sizes)
         return zeros if self.norm != "batch" else (*zeros, _count(zeros[0]))
+
+    def _given_states(self, states: tuple[Any, ...]) -> States:
+        """The states that a caller gives, and the count of batch norm where it is left out."""
+        sizes = self._state_sizes()
+        tensors = all(isinstance(state, Tensor) for state in states)
+        if tensors and self.norm == "batch" and len(states) == 2:
+            return (*states, _count(states[0]))
+        if tensors and len(states) == len(sizes):
+            return states
+        rows = self.num_layers * self._directions
+        expected = ", ".join(f"{name} ({rows}, B, {size})" for name, size in sizes.items())
+        got = ", ".join(type(state).__name__ for state in states)
+        message = f"{self.recurrence}: expected a state of the tensors {expected}; got ({got})"
+        raise ValueError(message) if tensors else TypeError(message)
 
     def zero_state(self, input: Tensor) -> Any:
         """The initial state for an input, as a call without a state has it: zeros."""
@@ -313,8 +350,7 @@ class Recurrent(Parameters):
         self.check_input(x, None)
         if len(x) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        sizes = (self.proj_size or self.hidden_size, self.hidden_size, 1)
-        for name, state, size in zip(("h", "c", "count"), states, sizes, strict=False):
+        for (name, size), state in zip(self._state_sizes().items(), states, strict=True):
             expected = (self.num_layers * self._directions, x.shape[1], size)
             self.check_hidden_size(state, expected, f"Expected {name} size {{}}, got {{}}")
 

@@ -175,7 +175,7 @@ class RHN(SingleLayer):
             state_dropout=self.state_dropout,
         )
         output, h = rhn_kernel(choice.backend, input.device.type)(input, state[0], network)
-        return output, h.unsqueeze(0)
+        return output, torch.stack([h])  # a copy, because a view refuses `detach_()`
 
     def zero_state(self, input: Tensor) -> Tensor:
         """The initial state for an input: zeros."""

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from lsseq.nn.checks import check_member
+from lsseq.nn.checks import check_dtype, check_member
 from lsseq.nn.kernels.dispatch import Choice, Request, choose, describe
 from lsseq.nn.kernels.factors import Factors
 from lsseq.nn.kernels.followed import followed
@@ -54,11 +54,13 @@ class SingleLayer(nn.Module, ABC):
         return found
 
     def _check(self, x: Tensor, *states: Tensor) -> None:
-        """Raises ValueError unless an input is (T, B, I), T > 0, and each state (1, B, H)."""
+        """Raises ValueError unless an input is (T, B, I), T > 0, of the parameters' dtype, and each state (1, B, H)."""
         name = type(self).__name__
         if x.dim() != 3 or len(x) == 0 or x.shape[-1] != self.input_size:
             raise ValueError(f"{name}: expected an input (T, B, {self.input_size}) with T > 0, got {tuple(x.shape)}")
         shape = (1, x.shape[1], self.hidden_size)
+        if (own := next(self.parameters(recurse=False), None)) is not None:
+            check_dtype(x, own)
         for state in states:
             if state.shape != shape:
                 raise ValueError(f"{name}: expected a state {shape}, got {tuple(state.shape)}")

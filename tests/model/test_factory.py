@@ -16,7 +16,7 @@ from lsseq.data.batches import Batch, training_windows
 from lsseq.errors import render
 from lsseq.model import recurrences
 from lsseq.model.factory import build_model
-from lsseq.nn.state import detach_state
+from lsseq.nn.state import detach_state, flatten_state
 from lsseq.recipe import KeyFault, schema
 from lsseq.recipe.schema import Model, Training
 
@@ -289,3 +289,21 @@ def test_a_recurrence_that_does_not_tell_its_state_cannot_learn_it() -> None:
         build_model(model_of(recurrence="leaky-sum", learned_initial_state=True), 5)
     assert caught.value.key == "model.learned_initial_state"
     assert caught.value.message == "the recurrence `leaky-sum` cannot learn its initial state"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"hidden": [4, 5, 6], "layers": 3}, {"layers": 3, "stack": "residual"}, {"stack": "fast-slow"}],
+    ids=str,
+)
+def test_the_steps_that_batch_norm_counts_are_not_learned(keys: dict[str, Any]) -> None:
+    batch_norm = {"norm": "batch", "norm_steps": 4, "learned_initial_state": True}
+    model = build_model(model_of(**{"hidden": 6, "embedding": 3, **keys, **batch_norm}), 5)
+    assert model.initial_state is not None
+    assert all(value.shape[-1] > 1 for value in model.initial_state.values)
+    state = model.features(torch.zeros(3, 2, dtype=torch.int64))[1]
+    counts = [part for part in flatten_state(state).values() if part.shape[-1] == 1]
+    assert len(counts) == len(model.initial_state.values) // 2
+    assert all((count >= 3).all() for count in counts)
+    model.features(torch.zeros(3, 2, dtype=torch.int64))[0].sum().backward()
+    assert all(value.grad is not None for value in model.initial_state.values)

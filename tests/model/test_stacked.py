@@ -17,6 +17,7 @@ from lsseq.recipe import KeyFault
 from lsseq.recipe.schema import Model, Training
 
 RANDOM = {"mean": 2, "most": 4}
+BATCH_NORM: dict[str, Any] = {"norm": "batch", "norm_steps": 10}
 STACKS: dict[str, dict[str, Any]] = {
     "residual": {"layers": 3, "stack": "residual"},
     "stochastic depth": {
@@ -29,7 +30,13 @@ STACKS: dict[str, dict[str, Any]] = {
     "deep transition": {"layers": 2, "stack": {"kind": "deep-transition", "steps": 2, "random_steps": RANDOM}},
     "fractal": {"layers": 2, "stack": {"kind": "fractal", "columns": 2, "sharing": "column", "drop_path": {}}},
     "fast-slow": {"stack": {"kind": "fast-slow", "fast": 3, "slow": 8}},
-    "batch norm": {"recurrence": "lstm", "layers": 2, "norm": "batch", "norm_steps": 10},
+    "batch norm": {"recurrence": "lstm", "layers": 2, **BATCH_NORM},
+    "batch norm, stochastic depth": {
+        "recurrence": "lstm",
+        "layers": 3,
+        "stack": {"kind": "residual", "stochastic_depth": {"over": "batch", "state": "freeze", "survival": 0.8}},
+        **BATCH_NORM,
+    },
     "rhn": {"recurrence": "rhn", "layers": 2, "rhn": {"depth": 3}},
     "mogrifier": {"recurrence": "mogrifier-lstm", "layers": 2, "mogrifier": {"rounds": 3, "rank": 2}},
     "rhn, random": {"recurrence": "rhn", "rhn": {"depth": 2, "tied": True, "random_steps": RANDOM}},
@@ -157,6 +164,18 @@ def test_biases_of_highway_gates_start_low_whatever_the_weights() -> None:
         ({"recurrence": "rhn", "rhn": {"random_steps": {}}}, "model.rhn.random_steps needs model.rhn.tied"),
         ({"norm": "batch"}, "model.norm_steps belongs to model.norm `batch`, which needs it"),
         ({"norm_steps": 5}, "model.norm_steps belongs to model.norm `batch`, which needs it"),
+        (
+            {**BATCH_NORM, "stack": {"kind": "residual", "stochastic_depth": {"state": "freeze"}}},
+            "needs model.stack.stochastic_depth.state `output`, or model.stack.stochastic_depth.over `batch`: rows of",
+        ),
+        (
+            {**BATCH_NORM, "stack": {"kind": "residual", "stochastic_depth": {"state": "reset", "over": "step"}}},
+            "needs model.stack.stochastic_depth.state `output`",
+        ),
+        (
+            {**BATCH_NORM, "stack": {"kind": "fractal", "drop_path": {"state": "freeze"}}},
+            "needs model.stack.drop_path.state `output`, or model.stack.drop_path.over `batch`: rows of a batch must",
+        ),
         ({"layers": 2, "stack": "fast-slow"}, "model.layers of a `fast-slow` stack is 1"),
         ({"hidden": [3, 4], "layers": 2, "stack": "residual"}, "`residual` stack have one size"),
     ],

@@ -138,9 +138,10 @@ def test_vmap_over_an_ensemble(name: str) -> None:
         torch.testing.assert_close(one, call(module, x)[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @both_modes
 @every
-def test_autocast(name: str, training: bool) -> None:
+def test_autocast(name: str, training: bool, dtype: torch.dtype) -> None:
     module, x = make(name).train(training), data(T, B)
     # A detector may find another boundary where its sum is rounded, so that its boundaries are given.
     given = {"boundaries": torch.ones(T, B, 2)} if name == "HMLSTM" else {}
@@ -148,12 +149,18 @@ def test_autocast(name: str, training: bool) -> None:
     exact = parts(module(x, None, **given))
     torch.manual_seed(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = parts(module(x, None, **given))
+        found = parts(module(x.to(dtype), None, **given))
     # Where PyTorch's own LSTM computes, its output has the lower precision, as there.
     assert found[0].dtype in (torch.float32, torch.bfloat16)
     assert float((found[0].float() - exact[0]).abs().mean()) < 0.02
     found[0].square().sum().backward()
     assert {p.grad.dtype for p in module.parameters() if p.grad is not None} == {torch.float32}
+
+
+@every
+def test_states_can_be_detached_in_place(name: str) -> None:
+    for part in call(make(name), data(T, B))[1:]:
+        assert not part.detach_().requires_grad
 
 
 @both_modes

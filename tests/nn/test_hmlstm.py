@@ -347,3 +347,49 @@ def test_wrong_shapes_are_refused() -> None:
     state = layer(torch.zeros(5, 2, 3)).state
     with pytest.raises(ValueError, match=r"expected h of shape \(3, 4\), got \(2, 4\)"):
         layer(torch.zeros(5, 3, 3), state)
+
+
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+def test_the_top_layer_has_no_boundary_whatever_is_given(backend: str) -> None:
+    layer, x, (h, c, z) = make(backend=backend), data(), initial()
+    top = torch.ones(B, 1, dtype=F64, requires_grad=True)
+    got, want = (layer(x, (h, c, (*z[:2], one))) for one in (top, torch.zeros(B, 1, dtype=F64)))
+    for a, b in zip((*got.outputs, *got.state[2]), (*want.outputs, *want.state[2]), strict=True):
+        assert torch.equal(a, b)
+    assert not got.state[2][2].any()
+    assert torch.autograd.grad(got.outputs[2].sum(), top, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize("value", [0.5, 2.0, math.nan])
+def test_boundaries_that_are_not_0_or_1_are_refused(value: float) -> None:
+    given = patterns()
+    given[1, 0, 1] = value
+    with pytest.raises(ValueError, match=f"expected boundaries of 0 and 1, got {value}"):
+        make()(data(), None, given)
+    assert make(detector="soft")(data(), None, given).boundaries[1, 0, 1].isclose(given[1, 0, 1], equal_nan=True)
+    assert torch.equal(make()(data(), None, patterns().bool()).outputs[2], make()(data(), None, patterns()).outputs[2])
+
+
+def test_boundaries_that_are_given_have_a_gradient_in_the_reference_alone() -> None:
+    given = patterns().requires_grad_()
+    (gradient,) = torch.autograd.grad(make()(data(), None, given).outputs[2].sum(), given)
+    assert gradient.any()
+    with pytest.raises(ValueError, match="cannot serve a gradient of boundaries that are given"):
+        make(backend="fused")(data(), None, given)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("zoneout", [0.0, 0.1])
+def test_states_under_autocast_have_the_format_of_the_weights(zoneout: float, training: bool) -> None:
+    layer = lnn.HMLSTM(3, 4, 2, zoneout_cell=zoneout, zoneout_hidden=zoneout).train(training)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = layer(torch.randn(5, 2, 3, dtype=torch.bfloat16))
+        again = layer(torch.randn(5, 2, 3, dtype=torch.bfloat16), result.state)
+    found = [part for one in (result, again) for parts in one.state for part in parts]
+    assert {part.dtype for part in (*found, *again.outputs)} == {torch.float32}
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_an_input_of_another_dtype_is_refused(backend: str) -> None:
+    with pytest.raises(ValueError, match=r"parameters of one dtype, got torch\.float32, torch\.float64"):
+        make(backend=backend)(data().float())

@@ -95,3 +95,39 @@ def test_carry_bias_needs_one(layer: nn.RNNBase) -> None:
 def test_forget_bias_needs_one(layer: nn.RNNBase) -> None:
     with pytest.raises(ValueError, match=r"^a forget bias needs an LSTM with biases$"):
         lnn.init.forget_bias_(layer, 1.0)
+
+
+NOT_SERVED = [
+    lambda: lnn.FastSlow([lnn.LSTM(4, 4), lnn.LSTM(4, 4)], lnn.LSTM(4, 4)),
+    lambda: lnn.ResidualStack([lnn.LSTM(4, 4)]),
+    lambda: nn.Linear(4, 4),
+]
+
+
+@pytest.mark.parametrize("make", [*NOT_SERVED, lambda: lnn.HMLSTM(4, 4), lambda: lnn.Highway(4, 2)])
+@pytest.mark.parametrize("initialise", [lnn.init.orthogonal_, lnn.init.glorot_])
+def test_modules_without_gates_of_one_size_are_refused(initialise, make) -> None:
+    with pytest.raises(TypeError, match="expected a recurrent layer"):
+        initialise(make())
+
+
+@pytest.mark.parametrize("make", NOT_SERVED)
+def test_uniform_weights_of_modules_that_have_none_are_refused(make) -> None:
+    with pytest.raises(TypeError, match="expected a recurrent layer, got a"):
+        lnn.init.uniform_(make(), 0.1)
+
+
+@pytest.mark.parametrize("make", [lambda: lnn.HMLSTM(9, 9), lambda: lnn.Highway(9, 2), lambda: lnn.MogrifierLSTM(9, 9)])
+def test_uniform_serves_all_that_has_weights(make) -> None:
+    layer = make()
+    lnn.init.uniform_(layer, 0.04)
+    assert all(0.01 < parameter.abs().max() <= 0.04 for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("initialise", [lnn.init.orthogonal_, lnn.init.glorot_])
+def test_gatings_of_a_mogrifier_lstm_stay(initialise) -> None:
+    layer = lnn.MogrifierLSTM(5, 4, rank=2)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    initialise(layer)
+    same = [name for name, value in layer.state_dict().items() if torch.equal(value, before[name])]
+    assert same == [name for name in before if name.startswith("gate_")]

@@ -128,3 +128,26 @@ def test_shapes_that_are_wrong() -> None:
         made()(x[..., 1:])
     with pytest.raises(ValueError, match=r"expected a state \(1, 3, 5\), got"):
         made()(x, (h, c[:, 1:]))
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_another_number_of_states_is_refused(rounds: int) -> None:
+    x, (h, c) = given()
+    for state in (h, (h,), (h, c, c)):
+        with pytest.raises(ValueError, match=r"expected a state \(h, c\), \(1, B, 5\) each"):
+            made(rounds)(x, state)
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_states_under_autocast_have_the_format_of_the_weights(rounds: int) -> None:
+    model, x = made(rounds, zoneout_cell=0.1, recurrent_dropout=0.1).float(), given()[0].bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, state = model(x)
+        output, again = model(x, state)
+    assert {part.dtype for part in (output, *state, *again)} == {torch.float32}
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_an_input_of_another_dtype_is_refused(backend: Any) -> None:
+    with pytest.raises(ValueError, match=r"parameters of one dtype, got torch\.float32, torch\.float64"):
+        made(backend=backend)(given()[0].float())

@@ -477,3 +477,55 @@ def test_recomputing_keeps_less() -> None:
         return sum(sizes)
 
     assert kept(True) < kept(False) / 4
+
+
+@pytest.mark.parametrize("backend", ["auto", "cudnn", "fused", "reference"])
+@pytest.mark.parametrize(
+    ("cell", "count", "message"),
+    [
+        ("LSTM", 1, r"LSTM: expected a state of the tensors h \(1, B, 6\), c \(1, B, 6\); got \(Tensor\)"),
+        ("LSTM", 3, r"got \(Tensor, Tensor, Tensor\)"),
+        ("GRU", 2, r"GRU: expected a state of the tensors h \(1, B, 6\); got \(Tensor, Tensor\)"),
+        ("RNN", 2, r"RNN: expected a state of the tensors h"),
+        ("GRU", 0, r"got \(\)"),
+    ],
+)
+def test_another_number_of_states_is_refused(cell: str, count: int, message: str, backend: str) -> None:
+    layer, x = getattr(lnn, cell)(I, H, backend=backend), torch.randn(T, B, I)
+    states = (torch.zeros(1, B, H),) * count
+    for asked in [states, list(states), *states[: count == 1]]:
+        with pytest.raises(ValueError, match=message):
+            layer(x, asked)
+    with pytest.raises(ValueError, match=message), torch.no_grad():
+        getattr(lnn, cell)(I, H).states_of_every_step(x, states)
+    with pytest.raises(ValueError, match=message):
+        getattr(lnn, cell)(I, H, weight_dropout=0.5)(pack_sequence([x[:, 0]]), states)
+
+
+def test_states_that_are_no_tensors_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"LSTM: expected a state .*; got \(NoneType, NoneType\)"):
+        lnn.LSTM(I, H)(torch.randn(T, B, I), (None, None))
+    batch = lnn.LSTM(I, H, norm="batch", norm_steps=T)
+    with pytest.raises(ValueError, match=r"c \(1, B, 6\), count \(1, B, 1\); got \(Tensor\)"):
+        batch(torch.randn(T, B, I), torch.zeros(1, B, H))
+
+
+CHANGED = [
+    (lambda: lnn.LSTM(I, H), "zoneout_cell"),
+    (lambda: lnn.GRU(I, H), "zoneout_hidden"),
+    (lambda: lnn.RHN(I, H), "state_dropout"),
+    (lambda: lnn.MogrifierLSTM(I, H), "recurrent_dropout"),
+    (lambda: lnn.HMLSTM(I, H, 2), "zoneout_hidden"),
+]
+
+
+@pytest.mark.parametrize(("make", "rate"), CHANGED)
+def test_options_that_are_changed_are_checked_in_the_next_call(make, rate: str) -> None:
+    layer, x = make(), torch.randn(T, B, I)
+    layer.backend = "fusd"
+    with pytest.raises(ValueError, match="backend should be one of 'auto', 'cudnn', 'fused', 'reference', got 'fusd'"):
+        layer(x)
+    layer.backend = "auto"
+    setattr(layer, rate, 1.5)
+    with pytest.raises(ValueError, match=rf"{rate} should be a number in range \[0, 1\], got 1.5"):
+        layer(x)

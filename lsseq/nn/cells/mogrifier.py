@@ -33,6 +33,8 @@ class MogrifierCell:
     def __init__(self, rounds: Gatings, layer: Layer, x: Tensor) -> None:
         weights, draws = layer.weights, layer.draws
         H = weights.hidden.size
+        # Autocast multiplies what it likes, but states and masks are in the format of the weights.
+        x = x.to(weights.hidden.dtype)
         self.inputs, self.weights, self.rounds, self.bias = x, weights, rounds, weights.bias
         self.drop = recurrent_dropout(layer.recurrent_dropout, draws, x, H)
         self.keep_h = zoneout(layer.zoneout_hidden, draws, Kind.ZONEOUT_HIDDEN, x, H)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lsseq.nn.checks import check_rates
 from lsseq.nn.parts.coins import Coin, Theta, times
 from lsseq.nn.parts.dropout import recurrent_dropout
 from lsseq.nn.parts.products import add_product, affine
@@ -43,6 +44,10 @@ class Highways:
     zoneout_hidden: float = 0.0
     recurrent_dropout: float = 0.0
     state_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Rates are attributes of modules, which a schedule may have set to anything.
+        check_rates(self, "zoneout_hidden", "recurrent_dropout", "state_dropout")
 
     @property
     def tied(self) -> bool:

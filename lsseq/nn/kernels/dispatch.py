@@ -11,6 +11,7 @@ import torch
 
 from lsseq.nn.cells.gru import GRUCell
 from lsseq.nn.cells.rnn import RNNCell
+from lsseq.nn.checks import check_member
 from lsseq.nn.kernels import cpu, cuda, hierarchy
 from lsseq.nn.kernels.cpu import fast_slow, hm, mogrifier, rhn
 from lsseq.nn.kernels.factors import Factors
@@ -109,7 +110,7 @@ def choose(request: Request) -> Choice:
     """The back end for a request.
 
     Raises:
-        ValueError: no back end, or not the one asked for, can serve it; it says why.
+        ValueError: no back end, or not the one asked for, can serve it, or there is none of this name; it says why.
     """
     choice = _back_end(request)
     composed = [factors.composed(choice.backend, request.device) for factors in _all_factors(request)]
@@ -125,6 +126,7 @@ def _all_factors(request: Request) -> list[Factors]:
 
 def _back_end(request: Request) -> Choice:
     backend = request.backend
+    check_member("backend", backend, BACKENDS)
     beyond, only = ", ".join(request.beyond_vendor), ", ".join(request.vendor_only)
     if beyond and only:
         raise ValueError(f"{only} is served by PyTorch's own kernels only, which cannot serve {beyond}")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lsseq.nn.cells.hmlstm import Finding, HMLSTMCell, HMState, HMWeights
+from lsseq.nn.checks import check_rates
 from lsseq.nn.parts.boundary import Detector, DetectorKind
 from lsseq.nn.parts.zoneout import zoneout
 from lsseq.nn.random import Draws, Kind
@@ -55,6 +56,10 @@ class Hierarchy:
     """(T, B, L-1): boundaries that take the place of those that are found."""
     straight_through: bool
 
+    def __post_init__(self) -> None:
+        # Rates are attributes of modules, which a schedule may have set to anything.
+        check_rates(self, "zoneout_cell", "zoneout_hidden")
+
     def draws(self, layer: int) -> Draws | None:
         """The draws of a layer."""
         return None if self.key is None else Draws.here(self.key, layer)
@@ -73,6 +78,9 @@ HMKernel = Callable[[Tensor, Sequence[HMState], Hierarchy], HMOutput]
 
 def reference(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutput:
     """The kernel that defines what every other one computes."""
+    # Autocast multiplies what it likes, but states and masks are in the format of the weights.
+    dtype = hierarchy.weights[0].bias.dtype
+    x, states = x.to(dtype), [HMState(*(part.to(dtype) for part in state)) for state in states]
     cells = [make_cell(hierarchy, k, x) for k in range(len(hierarchy.weights))]
     T, B, L = x.shape[0], x.shape[1], len(cells)
     first, always = cells[0].from_below(x).unbind(0), x.new_ones(B, 1)

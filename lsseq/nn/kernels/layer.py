@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lsseq.nn.checks import check_rates
 from lsseq.nn.parts.statistics import Statistics
 from lsseq.nn.parts.transition import Transition
 from lsseq.nn.random import Draws
@@ -61,6 +62,10 @@ class Layer:
     """`after` or `before` (reset of the GRU); `tanh` or `relu` (RNN)."""
     every_step: bool = False
     """Whether the states after every step are asked for."""
+
+    def __post_init__(self) -> None:
+        # Rates are attributes of modules, which a schedule may have set to anything.
+        check_rates(self, "zoneout_cell", "zoneout_hidden", "recurrent_dropout")
 
 
 def step_numbers(states: States) -> Tensor:

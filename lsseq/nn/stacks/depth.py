@@ -30,7 +30,7 @@ from lsseq.nn.parts.coins import (
     survivors,
 )
 from lsseq.nn.random import Draws, Kind, Steps, draw_key
-from lsseq.nn.stacks.parts import Read, run
+from lsseq.nn.stacks.parts import Read, require_one_step, run
 from lsseq.nn.state import State, choose_rows, map_state
 
 StatePolicy = Literal["output", "freeze", "reset"]
@@ -73,10 +73,13 @@ class StochasticDepth:
         check_member("state", self.state, get_args(StatePolicy))
         check_member("scaling", self.scaling, ("train", "test"))
 
-    def check(self, layers: int) -> None:
-        """Raises ValueError unless so many layers can keep `min_alive`."""
-        if not 0 <= self.min_alive <= layers:
-            raise ValueError(f"min_alive should be in range [0, {layers}], the number of layers, got {self.min_alive}")
+    def check(self, layers: Sequence[nn.Module]) -> None:
+        """Raises ValueError unless these layers can keep `min_alive`, and be dropped for single rows."""
+        if not 0 <= self.min_alive <= len(layers):
+            most = len(layers)
+            raise ValueError(f"min_alive should be in range [0, {most}], the number of layers, got {self.min_alive}")
+        if self.random and self.state != "output" and self.over != "batch":
+            require_one_step(layers, f"state={self.state!r} over a {self.over!r}")
 
     @property
     def random(self) -> bool:

@@ -14,18 +14,16 @@ from torch import Tensor, nn
 from lsseq.nn.dropout import Dropout
 from lsseq.nn.kernels.dispatch import fast_slow_kernel
 from lsseq.nn.kernels.fast_slow import Turns
+from lsseq.nn.kernels.layer import States
 from lsseq.nn.kernels.uncompiled import uncompiled
 from lsseq.nn.lstm import LSTM
 from lsseq.nn.random import Steps
 from lsseq.nn.single import Backend, SingleLayer
-from lsseq.nn.stacks.parts import run, zero_state
-from lsseq.nn.state import State
+from lsseq.nn.stacks.parts import require_time_first, run, zero_state
+from lsseq.nn.state import State, flatten_state
 
 _SERVED: dict[str, tuple[object, ...]] = {
     "num_layers": (1,),
-    "batch_first": (False,),
-    "bidirectional": (False,),
-    "proj_size": (0,),
     "norm": (None, "layer"),
     "recompute": (False,),
     "backend": ("auto", "fused"),
@@ -50,7 +48,8 @@ class FastSlow(SingleLayer):
             own, and defines the result; `auto` for the first where they serve. `explain()` says which and why.
 
     Raises:
-        ValueError: fewer than two fast cells, sizes that do not fit, or a back end that cannot serve.
+        ValueError: fewer than two fast cells, sizes or states that do not fit, a cell with `batch_first`,
+            `bidirectional` or `proj_size`, or a back end that cannot serve.
     """
 
     recurrence = "FastSlow"
@@ -66,6 +65,7 @@ class FastSlow(SingleLayer):
         super().__init__()
         if len(fast) < 2:
             raise ValueError(f"a fast-slow stack needs at least two fast cells, got {len(fast)}")
+        require_time_first([*fast, slow])
         self.input_size, self.hidden_size = cast(int, fast[0].input_size), cast(int, fast[0].hidden_size)
         sizes = [(cell.input_size, cell.hidden_size) for cell in (slow, *fast[1:])]
         expected = [(self.hidden_size, slow.hidden_size), (slow.hidden_size, self.hidden_size)]
@@ -74,6 +74,9 @@ class FastSlow(SingleLayer):
                 f"expected a slow cell that reads the {self.hidden_size} fast units, fast cells of as many units, "
                 f"and a second one that reads the {slow.hidden_size} slow units; got (input, hidden) {sizes}"
             )
+        structures = [_structure(cell) for cell in fast]
+        if any(structure != structures[0] for structure in structures):
+            raise ValueError(f"expected fast cells whose states are alike, got {structures}")
         self.fast, self.slow, self.dropout = nn.ModuleList(fast), slow, dropout
         self._take_backend(backend)
 
@@ -105,19 +108,20 @@ class FastSlow(SingleLayer):
 
     def _fused(self, x: Tensor, fast: State, slow: State) -> tuple[Tensor, State, State]:
         cells, seen = [], []
+        before: list[States] = []
         for k, cell in enumerate(self._turns()):
             assert isinstance(cell, LSTM)
             # What it reads, as far as sizes go.
             read = x.new_empty(1).expand(*x.shape[:2], cell.input_size)
             if k < 2:
-                cell.check_forward_args(read, (fast, slow)[k], None)
+                before.append(cell.first_states(read, (fast, slow)[k]))
             if k in (1, 2):
                 seen.append(None if self.dropout is None else cast(Dropout, self.dropout).factors(read))
             cells.append(cell.first_layer(read))
-        before = [tuple(part[0] for part in state) for state in (fast, slow)]
         turns = Turns(cells, (seen[0], seen[1]))
         output, *after = fast_slow_kernel(x.device.type)(x, before[0], before[1], turns)
-        fast, slow = (tuple(part.unsqueeze(0) for part in state) for state in after)
+        # Copies, because a view refuses `detach_()`.
+        fast, slow = (tuple(torch.stack([part]) for part in state) for state in after)
         return output, fast, slow
 
     def zero_state(self, x: Tensor) -> tuple[State, State]:
@@ -140,6 +144,12 @@ class FastSlow(SingleLayer):
 
     def _dropped(self, x: Tensor) -> Tensor:
         return x if self.dropout is None else self.dropout(x)
+
+
+def _structure(cell: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The names of the tensors in a cell's state and their shapes for one row."""
+    x = torch.empty(1, 1, cast(int, cell.input_size), device="meta")
+    return {name: tuple(tensor.shape) for name, tensor in flatten_state(zero_state(cell, x)).items()}
 
 
 def _beyond_fused(cell: nn.Module) -> str | None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lsseq.nn.checks import check_member
 from lsseq.nn.parts.choices import Choice, Outcome, settled
-from lsseq.nn.stacks.parts import Stack, norms, run, width_of
+from lsseq.nn.stacks.parts import Stack, norms, require_one_step, run, width_of
 from lsseq.nn.stacks.paths import DropPath, Kept
 from lsseq.nn.state import State, choose_rows
 
@@ -52,7 +52,8 @@ class FractalStack(Stack):
         dropout: applied to what layers read, but for the input of the stack.
 
     Raises:
-        ValueError: no columns or blocks, widths that do not fit, or an unknown name.
+        ValueError: no columns or blocks, widths that do not fit, an unknown name, or layers with `norm="batch"` that
+            freeze in some rows only.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class FractalStack(Stack):
         layers = blocks * (2**columns - 1)
         cells = [make() for _ in range({"untied": layers, "column": columns, "all": 1}[sharing])]
         self.hidden_size = width_of(cells)
+        if drop_path is not None and drop_path.state == "freeze" and drop_path.over != "batch":
+            require_one_step(cells, f"state='freeze' over a {drop_path.over!r}")
         self.cells = nn.ModuleList(cells)
         self.norms = norms(sum(len(join.columns) > 1 for join in self._joins()), self.hidden_size, cells[0])
 

@@ -11,10 +11,26 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from lsseq.nn.parts.statistics import step_norms
 from lsseq.nn.state import State
 
 Read = Callable[[Tensor], Tensor]
 """What a layer makes of the stream (T, B, H) before it reads it."""
+
+
+def reads_time_first(layer: nn.Module) -> bool:
+    """Whether a layer makes (T, B, H) of (T, B, I): it reads in one direction, and gives what its state is."""
+    return not any(getattr(layer, option, False) for option in ("proj_size", "bidirectional", "batch_first"))
+
+
+def require_time_first(cells: Sequence[nn.Module]) -> None:
+    """Raises ValueError unless each cell makes (T, B, H) of (T, B, I), H its `hidden_size`."""
+    for cell in cells:
+        if not reads_time_first(cell):
+            raise ValueError(
+                "expected a cell that reads (T, B, I) and gives (T, B, H), "
+                f"got {type(cell).__name__}({cell.extra_repr()})"
+            )
 
 
 def width_of(layers: Sequence[nn.Module]) -> int:
@@ -27,8 +43,7 @@ def width_of(layers: Sequence[nn.Module]) -> int:
         raise ValueError("a stack needs at least one layer")
     width = cast(int, layers[0].hidden_size)
     for number, layer in enumerate(layers):
-        other = any(getattr(layer, option, False) for option in ("proj_size", "bidirectional", "batch_first"))
-        if other or layer.input_size != width or layer.hidden_size != width:
+        if not reads_time_first(layer) or layer.input_size != width or layer.hidden_size != width:
             raise ValueError(
                 f"layer {number} of a stack should read and give (T, B, {width}), "
                 f"got {type(layer).__name__}({layer.extra_repr()})"
@@ -40,6 +55,16 @@ def norms(count: int, width: int, like: nn.Module) -> nn.ModuleList:
     """So many layer norms with gain and bias, in the format of a module's parameters."""
     weight = next(like.parameters())
     return nn.ModuleList(nn.LayerNorm(width, device=weight.device, dtype=weight.dtype) for _ in range(count))
+
+
+def require_one_step(layers: Sequence[nn.Module], option: str) -> None:
+    """For a stack that lets the states of some rows of a batch go on, and not those of others, because of an option.
+
+    Raises:
+        ValueError: there is batch normalisation in a layer, whose statistics are those of rows at the same step.
+    """
+    if any(step_norms(layer) for layer in layers):
+        raise ValueError(f"norm='batch' needs rows that are all at the same step, which {option} sets apart")
 
 
 def run(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:

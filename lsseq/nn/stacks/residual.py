@@ -31,7 +31,8 @@ class ResidualStack(Stack):
         dropout: applied to what the second layer and those above read, after the norm, such as `lsseq.nn.Dropout`.
 
     Raises:
-        ValueError: layers of different widths, both kinds of noise, or `min_alive` above the number of layers.
+        ValueError: layers of different widths, both kinds of noise, `min_alive` above the number of layers, or layers
+            with `norm="batch"` that freeze or are reset in some rows only.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class ResidualStack(Stack):
         self.norms = norms(len(layers), self.hidden_size, layers[0])
         self.dropout = dropout
         self.noise: StochasticDepth | Swapout = stochastic_depth or swapout or StochasticDepth(1.0)
-        self.noise.check(len(layers))
+        self.noise.check(layers)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Reads x (T, B, H) on from a state, a tuple with that of each layer: u_L (T, B, H) and the state after it.

@@ -7,6 +7,7 @@ Shape letters: T time, B batch, H width, L layers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -51,8 +52,8 @@ class Swapout:
         check_member("coupling", self.coupling, get_args(Coupling))
         check_member("over", self.over, get_args(MaskOver))
 
-    def check(self, layers: int) -> None:
-        """Any number of layers will do."""
+    def check(self, layers: Sequence[nn.Module]) -> None:
+        """Any layers will do."""
 
     @property
     def random(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lsseq.nn.checks import check_member
 from lsseq.nn.parts.repetitions import RandomSteps
 from lsseq.nn.random import finer
+from lsseq.nn.stacks.parts import require_time_first
 from lsseq.nn.state import State
 
 
@@ -29,7 +30,7 @@ class DeepTransition(nn.Module):
         random_steps: how many steps training makes, one draw a call; `steps` are made in evaluation.
 
     Raises:
-        ValueError: no steps, or an unknown name.
+        ValueError: no steps, an unknown name, or a cell with `batch_first`, `bidirectional` or `proj_size`.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class DeepTransition(nn.Module):
     ) -> None:
         super().__init__()
         check_member("injection", injection, ("every", "first"))
+        require_time_first([cell])
         self.cell, self.injection, self.random_steps = cell, injection, random_steps
         self.input_size, self.hidden_size = cast(int, cell.input_size), cast(int, cell.hidden_size)
         self.steps = steps

@@ -245,6 +245,10 @@ class Model(Section):
         if self.stack.kind != "plain" and isinstance(self.hidden, list):
             raise broken("hidden", f"layers of a `{self.stack.kind}` stack have one size, and model.hidden is a list")
         self.stack.fits(self.layers)
+        if self.norm == "batch" and (key := self.stack.sets_rows_apart) is not None:
+            section = key.rpartition(".")[0]
+            message = f"model.norm `batch` needs model.{key} `output`, or model.{section}.over `batch`"
+            raise broken(key, f"{message}: rows of a batch must all be at the same step")
         return self
 
     @model_validator(mode="after")

@@ -137,6 +137,16 @@ class Stack(Section):
             raise broken("injection", "model.stack.injection is `none` or `added` in a `deep-transition`")
         return self
 
+    @property
+    def sets_rows_apart(self) -> str | None:
+        """The key by which the states of some rows of a batch go on, and not those of others."""
+        depth, paths = self.stochastic_depth, self.drop_path
+        if depth is not None and depth.survival < 1 and depth.state != "output" and depth.over != "batch":
+            return "stack.stochastic_depth.state"
+        if paths is not None and paths.state == "freeze" and paths.over != "batch":
+            return "stack.drop_path.state"
+        return None
+
     def fits(self, layers: int) -> None:
         """Raises a broken rule of the model unless a stack of so many layers is possible."""
         least = 0 if self.stochastic_depth is None else self.stochastic_depth.min_alive

@@ -342,3 +342,22 @@ def test_every_element_of_a_new_array_is_written(
     filled = poison_new_memory(monkeypatch)
     assert_close(results(layer, "fused", *data(layer, 6, 5)), want, 1e-12)
     assert len(filled) >= 4
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_call_without_a_state_that_the_cell_has_is_refused(learns: bool) -> None:
+    layer = make("LSTM", 3, 4).requires_grad_(learns)
+    x, (h, c) = data(layer, 2, 2)
+    run, first = sequence.kernel("LSTM"), layer.first_layer(x)
+    with pytest.raises(ValueError, match="lstm_forward was not given c0"):
+        run(x, (h[0],), first)
+    assert run(x, (h[0], c[0]), first)[0].shape == (2, 2, 4)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("name", ["weight_hh_l0", "bias_ih_l0", "norm_c_l0", "norm_ih_l0"])
+def test_parameters_of_different_types_are_refused(name: str, learns: bool) -> None:
+    layer = make("LSTM", 3, 64, norm="layer").requires_grad_(learns)
+    setattr(layer, name, torch.nn.Parameter(getattr(layer, name).float(), requires_grad=learns))
+    with pytest.raises(ValueError, match=r"of one dtype, got torch.float32, torch.float64"):
+        layer(torch.zeros(2, 2, 3, dtype=F64))

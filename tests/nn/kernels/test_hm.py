@@ -257,9 +257,16 @@ def test_what_is_given_has_one_dtype() -> None:
     layer, x = lnn.HMLSTM(3, 5, 2, dtype=F64, backend="fused"), torch.randn(6, 2, 3)
     with pytest.raises(ValueError, match=r"parameters of one dtype, got torch\.float32, torch\.float64"):
         layer(x)
-    state = tuple(tuple(part.float() for part in parts) for parts in layer(x.double()).state)
-    with pytest.raises(ValueError, match="of one dtype"):
-        layer(x.double(), state)
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_a_state_takes_the_dtype_of_the_parameters(backend: Literal["fused", "reference"]) -> None:
+    layer, x = lnn.HMLSTM(3, 5, 2, zoneout_cell=0.1, backend=backend).eval(), torch.randn(6, 2, 3)
+    state = layer(x).state
+    want = layer(x, state)
+    got = layer(x, tuple(tuple(part.double() for part in parts) for parts in state))
+    assert torch.equal(got.outputs[1], want.outputs[1])
+    assert torch.equal(got.state[1][1], want.state[1][1])
 
 
 def test_choice() -> None:

@@ -25,6 +25,10 @@ def x_of() -> Tensor:
     return torch.randn(T, B, I).double()
 
 
+def zeros(units: int) -> tuple[Tensor, Tensor]:
+    return (torch.zeros(1, B, units).double(),) * 2
+
+
 def close(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
@@ -78,7 +82,13 @@ def test_dropout_cuts_the_way_over_the_slow_cell() -> None:
     ("build", "message"),
     [
         (lambda: lnn.FastSlow([lnn.GRU(I, H)], lnn.GRU(H, S)), "at least two fast cells, got 1"),
+        (lambda: lnn.FastSlow([lnn.GRU(I, H), lnn.GRU(S, H)], lnn.GRU(H, S, batch_first=True)), "batch_first=True"),
+        (lambda: lnn.FastSlow([lnn.GRU(I, H, bidirectional=True)] * 2, lnn.GRU(H, S)), r"got GRU\(.*bidirectional"),
         (lambda: lnn.FastSlow([lnn.GRU(I, H), lnn.GRU(H, H)], lnn.GRU(H, S)), r"reads the 6 slow units; got"),
+        (lambda: lnn.FastSlow([lnn.GRU(I, H), lnn.LSTM(S, H)], lnn.GRU(H, S)), "whose states are alike"),
+        (lambda: lnn.FastSlow([lnn.LSTM(I, H), lnn.LSTM(S, H, 2)], lnn.LSTM(H, S)), "whose states are alike"),
+        (lambda: made()(x_of(), (zeros(H)[:1], zeros(S))), r"LSTM: expected a state of the tensors h \(1, B, 5\), c"),
+        (lambda: made()(x_of(), (zeros(H), zeros(S) * 2)), r"LSTM: expected a state of the tensors h \(1, B, 6\), c"),
         (lambda: made()(x_of()[..., 1:]), r"expected an input \(T, B, 2\) with T > 0, got \(4, 3, 1\)"),
     ],
 )

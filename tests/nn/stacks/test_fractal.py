@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -227,6 +228,19 @@ def test_gradients_with_drop_path() -> None:
     assert torch.autograd.gradcheck(total, (x, *made.parameters()))
 
 
+def batch_normed(**options: Any) -> lnn.FractalStack:
+    return fractal(2, partial(lnn.LSTM, norm="batch", norm_steps=T), drop_path=lnn.DropPath(0.5, **options))
+
+
+@pytest.mark.parametrize("options", [{"over": "batch", "state": "freeze"}, {"over": "sequence"}], ids=str)
+def test_batch_norm_where_all_rows_are_at_the_same_step(options: dict[str, Any]) -> None:
+    made, x, state = batch_normed(**options), x_of(), None
+    for seed in range(8):
+        torch.manual_seed(seed)
+        _, state = made(x, detach_state(state))
+        assert all((count == count[:, :1]).all() for _, _, count in state)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -236,6 +250,7 @@ def test_gradients_with_drop_path() -> None:
         (lambda: lnn.DropPath(1.5), r"rate should be a number in range \[0, 1\]"),
         (lambda: lnn.DropPath(over="step"), "over should be one of 'batch', 'sequence'"),  # type: ignore[arg-type]
         (lambda: fractal(2)(x_of(), (None,)), "expected the states of 3 layers, got 1"),
+        (lambda: batch_normed(state="freeze"), "which state='freeze' over a 'sequence' sets apart"),
         (lambda: lnn.FractalStack(lambda: lnn.GRU(H, 2 * H), 2), "layer 0 of a stack should read and give"),
     ],
 )

@@ -124,6 +124,28 @@ def test_dropout_between_the_layers() -> None:
     assert torch.equal(made.eval()(x)[0], stack().eval()(x)[0])
 
 
+def batch_normed(**options: Any) -> Any:
+    return stack(options={"norm": "batch", "norm_steps": T}, stochastic_depth=lnn.StochasticDepth(**options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"over": "batch", "state": state} for state in ("output", "freeze", "reset")),
+        {"over": "step"},
+        {"survival": 1.0, "state": "freeze"},
+    ],
+    ids=str,
+)
+def test_batch_norm_where_all_rows_are_at_the_same_step(options: dict[str, Any]) -> None:
+    made, x, state = batch_normed(**options), x_of(), None
+    for seed in range(8):
+        torch.manual_seed(seed)
+        _, state = made(x, detach_state(state))
+        counts = [layer_state[2] for layer_state in state]
+        assert all((count == count[:, :1]).all() for count in counts)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -137,6 +159,8 @@ def test_dropout_between_the_layers() -> None:
         (lambda: lnn.StochasticDepth(state="keep"), "state should be one of 'output', 'freeze', 'reset'"),  # type: ignore[arg-type]
         (lambda: lnn.Swapout(branch=1.1), r"branch should be a number in range \[0, 1\]"),
         (lambda: lnn.Swapout(coupling="none"), "coupling should be one of"),  # type: ignore[arg-type]
+        (lambda: batch_normed(over="sequence", state="freeze"), "which state='freeze' over a 'sequence' sets apart"),
+        (lambda: batch_normed(over="step", state="reset"), "which state='reset' over a 'step' sets apart"),
         (lambda: stack()(torch.zeros(T, B, H + 1)), r"expected an input \(T, B, 5\) with T > 0, got \(6, 4, 6\)"),
         (lambda: stack()(x_of(), (None,)), "expected the states of 3 layers, got 1"),
     ],

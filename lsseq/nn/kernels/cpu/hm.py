@@ -86,13 +86,13 @@ def kernel(x: Tensor, states: Sequence[HMState], hierarchy: Hierarchy) -> HMOutp
     """The kernel of the HM-LSTM (`lsseq.nn.kernels.hierarchy.HMKernel`), for what its choice (`dispatch`) hands to it.
 
     Raises:
-        ValueError: input, states and parameters differ in their dtype.
+        ValueError: input and parameters differ in their dtype.
     """
     weights, L = hierarchy.weights, len(hierarchy.weights)
     given: list[Tensor | None] = [x]
     for layer, state in zip(weights, states, strict=True):
         above = None if layer.above is None else layer.above.weight
-        given += [*state, layer.below.weight, layer.hidden.compose(), above, layer.bias]
+        given += [*(part.to(x.dtype) for part in state), layer.below.weight, layer.hidden.compose(), above, layer.bias]
         given += [layer.below_gain, layer.hidden_gain, layer.above_gain, layer.cell_gain, layer.cell_bias]
     native.require_one_dtype(given)
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in given):

@@ -17,6 +17,8 @@ from lsseq.nn.random import Kind
 
 TYPES = {torch.float32: "float32", torch.float64: "float64"}
 _KINDS = (Kind.ZONEOUT_CELL, Kind.ZONEOUT_HIDDEN, Kind.RECURRENT_DROPOUT)
+_NEEDED = ("weight", "h0", "inputs", "output")
+_NEEDED_BY_LSTM = ("c0", "cells")
 _REMEDY = f"with a C compiler at hand: python {build.__file__}"
 
 
@@ -107,8 +109,12 @@ def run(name: str, call: Call, tensors: dict[str, Tensor]) -> None:
     """Run a function of the library on a call with these tensors, which must be contiguous and of one dtype.
 
     Raises:
+        ValueError: one is missing that the library would read or write.
         MemoryError: there is not enough memory for what is packed.
     """
+    needed = (*_NEEDED, *(_NEEDED_BY_LSTM if name.startswith("lstm") else ()))
+    if missing := [field for field in needed if field not in tensors]:
+        raise ValueError(f"{name} was not given {', '.join(missing)}")
     for field, tensor in tensors.items():
         setattr(call, field, tensor.data_ptr())
     call_function(name, tensors["inputs"].dtype, call)

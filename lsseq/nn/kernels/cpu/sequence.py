@@ -66,7 +66,11 @@ def pieces(steps: int, rows: int, most: int | None = None) -> Iterator[tuple[int
 
 
 def _given(x: Tensor, states: States, layer: Layer) -> tuple[Tensor | None, ...]:
-    """What the results depend on: x, weight and gain of the products with the input, then the tensors of `_GIVEN`."""
+    """What the results depend on: x, weight and gain of the products with the input, then the tensors of `_GIVEN`.
+
+    Raises:
+        ValueError: input and parameters differ in their dtype.
+    """
     weights, gains = layer.weights, layer.gains
     h0, c0 = (*(state.to(x.dtype) for state in states), None)[:2]
     of_gains = (gains.hidden, gains.cell, gains.cell_bias) if gains else (None, None, None)
@@ -74,7 +78,9 @@ def _given(x: Tensor, states: States, layer: Layer) -> tuple[Tensor | None, ...]
     input_gain = gains.input if gains else None
     before, within = (input_gain, None) if gains is None or gains.statistics is None else (None, input_gain)
     given = (x, *weights.input.tensors[:2], before, h0, c0, *weights.hidden.tensors)
-    return (*given, weights.input_bias, weights.hidden_bias, *of_gains, within)
+    given += (weights.input_bias, weights.hidden_bias, *of_gains, within)
+    native.require_one_dtype(given)
+    return given
 
 
 def _batch_norm(x: Tensor, states: States, layer: Layer) -> BatchNorm | None:
