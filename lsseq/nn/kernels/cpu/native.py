@@ -133,9 +133,10 @@ def call_function(name: str, dtype: torch.dtype, call: ctypes.Structure) -> None
 def require_one_dtype(given: Iterable[Tensor | None]) -> None:
     """Raises ValueError where an input, states and parameters differ in their dtype: the library would take one for
     the other."""
-    types = sorted({str(part.dtype) for part in given if part is not None})
+    types = {part.dtype for part in given if part is not None}
     if len(types) > 1:
-        raise ValueError(f"expected an input, a state and parameters of one dtype, got {', '.join(types)}")
+        named = ", ".join(sorted(map(str, types)))
+        raise ValueError(f"expected an input, a state and parameters of one dtype, got {named}")
 
 
 def threads(steps: int, products: int) -> int:
