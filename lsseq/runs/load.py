@@ -34,13 +34,10 @@ class LoadedRun:
     """In evaluation mode, with the averaged weights where the run averaged them."""
     step: int
     """Steps of the optimiser behind the weights."""
+    fingerprint: str | None
+    """Of the text that it was trained on; None where the checkpoint does not tell."""
     values: dict[str, Any]
     """What the checkpoint holds beside tensors."""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """Of the text that it was trained on; None where the checkpoint does not tell."""
-        return self.values.get("text")
 
 
 @dataclass(frozen=True)
@@ -79,11 +76,11 @@ def load_run(run: str | os.PathLike[str], checkpoint: str = "best", device: str 
         )
     path = folder.checkpoint(checkpoint)
     tensors, values = read_checkpoint(path, ["weights"], device)
-    step = saved(values, path).step
+    told = saved(values, path)
     vocabulary = load_vocabulary(folder.path)
     model = build_model(recipe.model, len(vocabulary)).to(device)
     _fill(model, tensors["weights"], folder, checkpoint)
-    return LoadedRun(folder, recipe, vocabulary, model.eval(), step, values)
+    return LoadedRun(folder, recipe, vocabulary, model.eval(), told.step, told.text, values)
 
 
 def load_task(run: str | os.PathLike[str], checkpoint: str = "best", device: str = "cpu") -> LoadedTask:
@@ -99,11 +96,13 @@ def load_task(run: str | os.PathLike[str], checkpoint: str = "best", device: str
     folder, recipe = _open(run)
     if recipe.data.task is None:
         raise RequestError(f"{folder} is a language model; it was trained on no task")
-    tensors, values = read_checkpoint(folder.checkpoint(checkpoint), ["weights"], device)
+    path = folder.checkpoint(checkpoint)
+    tensors, values = read_checkpoint(path, ["weights"], device)
+    told = saved(values, path)
     form = Form.load(folder.path)
     model = build_answering(recipe.model, form).to(device)
     _fill(model, tensors["weights"], folder, checkpoint)
-    return LoadedTask(folder, recipe, form, model.eval(), values.get("text"))
+    return LoadedTask(folder, recipe, form, model.eval(), told.text)
 
 
 def _open(run: str | os.PathLike[str]) -> tuple[RunFolder, Recipe]:

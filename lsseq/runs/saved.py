@@ -41,6 +41,8 @@ class Saved(_Part):
     step: Count
     epoch: Count
     tokens: Count = 0
+    text: str | None = None
+    """The fingerprint of what is trained on; older checkpoints do not tell."""
     best: Figures | None = None
     final: Figures | None = None
     """Once the budget is used up."""
