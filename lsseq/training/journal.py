@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 _NOT_FIGURES = ("step", "epoch", "split")
+_FLUSH_SECONDS = 1
+"""How often TensorBoard's thread looks up by itself. A KeyboardInterrupt inside `Condition.notify` can lose the call
+that would wake it for the end, which then waits as long; two minutes by TensorBoard's default."""
 
 
 class Journal:
@@ -81,7 +84,7 @@ def _board(folder: RunFolder, step: int) -> SummaryWriter | None:
         return None
     if not isinstance(threading.excepthook, _WriterHook):
         threading.excepthook = _WriterHook(threading.excepthook)
-    return SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
+    return SummaryWriter(str(folder.tensorboard), purge_step=step + 1, flush_secs=_FLUSH_SECONDS)
 
 
 @dataclass(frozen=True)

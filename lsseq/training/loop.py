@@ -46,8 +46,8 @@ def train(
     """
     budget = Budget(training)
     together = state.processes
-    state.clock.start()
     with _named(folder, together), progress, closing(_journal(state, folder)) as journal:
+        state.clock.start()
         state.final = None
         state.model.train()
         while state.to_evaluate or not together.any(budget.ended(state)):

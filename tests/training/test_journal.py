@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import sys
 import threading
+import time
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +93,37 @@ def test_what_fails_in_tensorboards_thread_is_told_once(tmp_path: Path, monkeypa
     thread.start()
     thread.join()
     assert told == [other]
+
+
+def test_the_end_does_not_wait_long_for_a_thread_whose_call_an_interrupt_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between the two halves of `notify`: the thread wakes, and its old place in the line stays."""
+    pytest.importorskip("tensorboard")
+    journal, whole = Journal(RunFolder(tmp_path), 0, 0), threading.Condition.notify
+
+    def half(condition: Any, n: int = 1) -> None:
+        if threading.current_thread() is threading.main_thread() and condition._waiters:
+            condition._waiters[0].release()
+            raise KeyboardInterrupt
+        whole(condition, n)
+
+    monkeypatch.setattr(threading.Condition, "notify", half)
+    interrupted = False
+    for step in range(1, 1000):
+        try:
+            journal.write(line(step))
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+    assert interrupted, "the thread never waited"
+    monkeypatch.setattr(threading.Condition, "notify", whole)
+    # The thread takes what it was woken for, and waits again.
+    time.sleep(0.2)
+    begin = time.perf_counter()
+    journal.close()
+    assert time.perf_counter() - begin < 60.0
 
 
 def test_a_broken_tensorboard_stops_no_training(
